@@ -1,0 +1,24 @@
+//! The nouns of access: ids, scopes, integrations, task profiles, approvals, sessions, reasons and audit records.
+//!
+//! Pure: `now` is always an argument, and nothing here touches a socket, a file or a clock.
+
+pub mod approval;
+pub mod audit;
+pub mod class;
+pub mod id;
+pub mod integration;
+pub mod person;
+pub mod reason;
+pub mod scope;
+pub mod session;
+pub mod task;
+
+pub use approval::{Approval, ApprovalStatus, Budgets, LaunchMode, RelationshipRule, Terms};
+pub use class::{Class, ClassRefusal};
+pub use id::{ApprovalId, IntegrationId, InvalidName, Millis, PersonId, SessionId, TaskName, TenantId};
+pub use integration::{AssertionAudience, ClientAuth, Environment, Integration, IntegrationStatus, Keys, Owners};
+pub use person::{Person, Role};
+pub use reason::Reason;
+pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet};
+pub use session::{LaunchKind, Session, Subject};
+pub use task::{TaskProfile, TaskRef};

@@ -1,0 +1,2 @@
+//! The `hilum` binary.
+fn main() {}

@@ -1,0 +1,11 @@
+//! Hilum's server: HTTP, one folder per service. The core that decides is in `policy`; this crate moves bytes and records.
+
+pub mod audit;
+pub mod authorize;
+pub mod broker;
+pub mod clock;
+pub mod gate;
+pub mod keys;
+pub mod outbound;
+pub mod registry;
+pub mod settings;

@@ -1,0 +1,1 @@
+//! Outgoing connections: vetted names and addresses, bounded answers, no redirects, no proxies.
