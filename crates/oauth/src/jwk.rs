@@ -1,0 +1,247 @@
+//! JWK Sets (RFC 7517): public EC P-256/P-384 and RSA keys, chosen by `kid` and by what fits the algorithm.
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::jose::Algorithm;
+use crate::json::read_object;
+
+/// Largest JWK Set read: 64 KiB holds [`KEYS_MAX`] RSA keys with certificate chains cut off.
+pub const KEY_SET_BYTES_MAX: usize = 64 * 1024;
+/// Most keys in one set; a rotation needs two.
+pub const KEYS_MAX: usize = 32;
+/// Longest `kid`.
+pub const KID_BYTES_MAX: usize = 256;
+/// Smallest RSA modulus in bits (FAPI 2.0, NIST SP 800-131A).
+const RSA_BITS_MIN: usize = 2_048;
+/// Largest: one verification with 8192 bits costs four times one with 4096 and buys nothing.
+const RSA_BITS_MAX: usize = 4_096;
+
+/// Members that only private or symmetric keys have (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Why text is no JWK Set that Hilum registers or uses; `Display` is for the operator who registers it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidKeySet {
+    /// Over [`KEY_SET_BYTES_MAX`] or [`KEYS_MAX`].
+    #[error("the JWK Set is too large")]
+    Size,
+    /// Not an object with an array `keys` of objects with unique members.
+    #[error("not a JWK Set: an object with an array `keys` of objects is needed")]
+    Form,
+    /// A private or symmetric member is present. The text must be treated as a leaked secret.
+    #[error("the JWK Set holds private or symmetric key material; register public keys only")]
+    Private,
+    /// A usable key has no `kid`, or one that is empty or too long.
+    #[error("every key needs a `kid` of 1 to 256 bytes")]
+    Kid,
+    /// An RSA modulus outside 2048 to 4096 bits or a small or even exponent.
+    #[error("an RSA key must have 2048 to 4096 bits and an odd exponent of at least 65537")]
+    Weak,
+    /// Coordinates, modulus or exponent are not base64url integers of the right length, or no point on the curve.
+    #[error("a key is malformed")]
+    Key,
+    /// No key of a supported kind.
+    #[error("no EC P-256, EC P-384 or RSA signature key in the JWK Set")]
+    Empty,
+}
+
+enum Material {
+    P256(ParsedPublicKey),
+    P384(ParsedPublicKey),
+    Rsa { pkcs1: ParsedPublicKey, pss: ParsedPublicKey },
+}
+
+/// One public key of a set.
+pub struct PublicKey {
+    kid: String,
+    /// `alg`, when the key names one.
+    algorithm: Option<String>,
+    material: Material,
+    thumbprint: [u8; 32],
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublicKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl PublicKey {
+    /// `kid`.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// RFC 7638 thumbprint (SHA-256): the same key has the same one, whatever its `kid` (S1-33).
+    #[must_use]
+    pub fn thumbprint(&self) -> [u8; 32] {
+        self.thumbprint
+    }
+
+    /// Whether its type and its own `alg` fit `algorithm` (RFC 8725 §3.1: decided before the key is used).
+    #[must_use]
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        let kind = matches!(
+            (&self.material, algorithm),
+            (Material::P256(_), Algorithm::Es256)
+                | (Material::P384(_), Algorithm::Es384)
+                | (Material::Rsa { .. }, Algorithm::Rs384 | Algorithm::Ps256)
+        );
+        kind && self.algorithm.as_deref().is_none_or(|named| named == algorithm.as_str())
+    }
+
+    /// Whether `signature` over `message` is by this key with `algorithm`.
+    #[must_use]
+    pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        // A zero r or s is never a signature; stated here so that it does not hang on one library's care (NEG-115).
+        let raw_ecdsa = |half: usize| {
+            signature.len() == 2 * half && signature.chunks_exact(half).all(|part| part.iter().any(|byte| *byte != 0))
+        };
+        match (&self.material, algorithm) {
+            (Material::P256(key), Algorithm::Es256) => raw_ecdsa(32) && key.verify_sig(message, signature).is_ok(),
+            (Material::P384(key), Algorithm::Es384) => raw_ecdsa(48) && key.verify_sig(message, signature).is_ok(),
+            (Material::Rsa { pkcs1, .. }, Algorithm::Rs384) => pkcs1.verify_sig(message, signature).is_ok(),
+            (Material::Rsa { pss, .. }, Algorithm::Ps256) => pss.verify_sig(message, signature).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+/// A parsed JWK Set.
+#[derive(Debug)]
+pub struct KeySet(Vec<PublicKey>);
+
+impl KeySet {
+    /// Reads a JWK Set. Keys of other kinds, other curves or for encryption are left out (RFC 7517 §5); a private member
+    /// anywhere, a weak key or a malformed one refuses the whole set.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidKeySet> {
+        if text.len() > KEY_SET_BYTES_MAX {
+            return Err(InvalidKeySet::Size);
+        }
+        let set = read_object(text).map_err(|_| InvalidKeySet::Form)?;
+        let Some(Value::Array(items)) = set.get("keys") else { return Err(InvalidKeySet::Form) };
+        if items.len() > KEYS_MAX {
+            return Err(InvalidKeySet::Size);
+        }
+        let mut members = Vec::with_capacity(items.len());
+        for item in items {
+            let Value::Object(item) = item else { return Err(InvalidKeySet::Form) };
+            if PRIVATE_MEMBERS.iter().any(|name| item.contains_key(*name)) {
+                return Err(InvalidKeySet::Private);
+            }
+            members.push(item);
+        }
+        let mut keys = Vec::with_capacity(members.len());
+        for item in members {
+            if let Some(key) = read_key(item)? {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() { Err(InvalidKeySet::Empty) } else { Ok(Self(keys)) }
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.0
+    }
+
+    /// The one key with this `kid` that fits `algorithm`; none when there is none or more than one (CA-06).
+    #[must_use]
+    pub fn choose(&self, kid: &str, algorithm: Algorithm) -> Option<&PublicKey> {
+        let mut fitting = self.0.iter().filter(|key| key.kid == kid && key.fits(algorithm));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Some(key),
+            _ => None,
+        }
+    }
+}
+
+fn member<'a>(item: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    item.get(name).and_then(Value::as_str)
+}
+
+fn read_key(item: &Map<String, Value>) -> Result<Option<PublicKey>, InvalidKeySet> {
+    let for_signatures = match item.get("use") {
+        None => true,
+        Some(usage) => usage == "sig",
+    };
+    let verifies = match item.get("key_ops") {
+        None => true,
+        Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+        Some(_) => return Err(InvalidKeySet::Key),
+    };
+    if !for_signatures || !verifies {
+        return Ok(None);
+    }
+    let algorithm = match item.get("alg") {
+        None => None,
+        Some(Value::String(algorithm)) => Some(algorithm.clone()),
+        Some(_) => return Err(InvalidKeySet::Key),
+    };
+    let (material, canonical) = match (member(item, "kty"), member(item, "crv")) {
+        (Some("EC"), Some("P-256")) => read_point(item, "P-256", 32)?,
+        (Some("EC"), Some("P-384")) => read_point(item, "P-384", 48)?,
+        (Some("RSA"), _) => read_rsa(item)?,
+        (Some(_), _) => return Ok(None),
+        (None, _) => return Err(InvalidKeySet::Key),
+    };
+    let kid = member(item, "kid").filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len())).ok_or(InvalidKeySet::Kid)?;
+    let digest = digest::digest(&digest::SHA256, canonical.as_bytes());
+    let thumbprint = digest.as_ref().try_into().map_err(|_| InvalidKeySet::Key)?;
+    Ok(Some(PublicKey { kid: kid.to_owned(), algorithm, material, thumbprint }))
+}
+
+fn integer<'a>(item: &'a Map<String, Value>, name: &str) -> Result<(&'a str, Vec<u8>), InvalidKeySet> {
+    let text = member(item, name).ok_or(InvalidKeySet::Key)?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidKeySet::Key)?;
+    Ok((text, bytes))
+}
+
+fn read_point(item: &Map<String, Value>, curve: &str, half: usize) -> Result<(Material, String), InvalidKeySet> {
+    let (x_text, x) = integer(item, "x")?;
+    let (y_text, y) = integer(item, "y")?;
+    if x.len() != half || y.len() != half {
+        return Err(InvalidKeySet::Key);
+    }
+    let mut point = Vec::with_capacity(1 + 2 * half);
+    point.push(4);
+    point.extend_from_slice(&x);
+    point.extend_from_slice(&y);
+    let material = if half == 32 {
+        Material::P256(ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).map_err(|_| InvalidKeySet::Key)?)
+    } else {
+        Material::P384(ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point).map_err(|_| InvalidKeySet::Key)?)
+    };
+    Ok((material, format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x_text}","y":"{y_text}"}}"#)))
+}
+
+fn read_rsa(item: &Map<String, Value>) -> Result<(Material, String), InvalidKeySet> {
+    let (n_text, n) = integer(item, "n")?;
+    let (e_text, e) = integer(item, "e")?;
+    let leading = n.first().copied().ok_or(InvalidKeySet::Key)?;
+    if leading == 0 || e.first().copied().unwrap_or(0) == 0 {
+        return Err(InvalidKeySet::Key);
+    }
+    let bits = n.len() * 8 - leading.leading_zeros() as usize;
+    let exponent = e.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(256).map(|sum| sum + u32::from(*byte)));
+    let exponent_fits = exponent.is_some_and(|exponent| exponent >= 65_537 && exponent % 2 == 1);
+    if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) || !exponent_fits {
+        return Err(InvalidKeySet::Weak);
+    }
+    let components = RsaPublicKeyComponents { n, e };
+    let pkcs1 = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA384).map_err(|_| InvalidKeySet::Key)?;
+    let pss = components.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256).map_err(|_| InvalidKeySet::Key)?;
+    Ok((Material::Rsa { pkcs1, pss }, format!(r#"{{"e":"{e_text}","kty":"RSA","n":"{n_text}"}}"#)))
+}

@@ -1,0 +1,88 @@
+//! Which scope is granted: request ∩ task profile under the rules of the class (DESIGN, "Tokens"; S1-22, S1-34).
+
+use domain::scope::InvalidScope;
+use domain::{Class, ClassRefusal, RequestedScope, Scope, ScopeSet};
+
+/// What is granted, in the asker's spelling where it was granted as asked (D-09).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// The clauses.
+    pub scopes: ScopeSet,
+    /// What the token, the answer and introspection say: one text in all three.
+    pub text: String,
+}
+
+/// Why nothing is granted: `invalid_scope`, with a description that says what to ask for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ScopeRefusal {
+    /// The class may never hold it; the whole request is refused.
+    #[error(transparent)]
+    Class(#[from] ClassRefusal),
+    /// A `system/` or `user/` clause that does not even parse; refused like one that does.
+    #[error("`{scope}`: a {class} integration holds patient/ scopes only")]
+    Level {
+        /// The offending clause as written.
+        scope: String,
+        /// The class.
+        class: &'static str,
+    },
+    /// Neither a scope nor a task was named.
+    #[error("name the scope, or a task by `launch` or `authorization_details`")]
+    Missing,
+    /// The intersection with the profile is empty.
+    #[error("nothing of the requested scope is in the task profile; it allows `{profile}`")]
+    Empty {
+        /// The profile's scope.
+        profile: ScopeSet,
+    },
+    /// Longer than any honest request.
+    #[error(transparent)]
+    Size(#[from] InvalidScope),
+}
+
+/// Checks what was asked against the class alone; done before any patient or ticket is looked at.
+///
+/// # Errors
+/// The clause that makes the whole request `invalid_scope`, or its size.
+pub fn check_class(class: Class, asked: Option<&str>) -> Result<Vec<RequestedScope>, ScopeRefusal> {
+    let items = RequestedScope::read_all(asked.unwrap_or_default())?;
+    for item in &items {
+        class.check_request(item)?;
+        if let RequestedScope::Unknown(text) = item
+            && class == Class::ClinicalAi
+            && (text.starts_with("system/") || text.starts_with("user/"))
+        {
+            return Err(ScopeRefusal::Level { scope: text.clone(), class: class.as_str() });
+        }
+    }
+    Ok(items)
+}
+
+/// Decides the granted scope. `asked` is the checked request; empty asks for the whole profile of the task.
+/// `enforceable` says whether the gate can hold a clause's query (SC-18): one it cannot is dropped, never widened.
+///
+/// # Errors
+/// [`ScopeRefusal::Empty`] when nothing is left.
+pub fn grant(
+    class: Class,
+    profile: &ScopeSet,
+    asked: &[RequestedScope],
+    enforceable: &dyn Fn(&Scope) -> bool,
+) -> Result<Granted, ScopeRefusal> {
+    // The class rules hold even if a profile row says otherwise (S1-11: policy, not data).
+    let ceiling = ScopeSet(profile.0.iter().filter(|scope| class.check_scope(scope).is_ok()).cloned().collect());
+    let narrowed = if asked.is_empty() {
+        ceiling
+    } else {
+        let fhir = asked.iter().filter_map(|item| match item {
+            RequestedScope::Fhir(scope) => Some(scope.clone()),
+            _ => None,
+        });
+        ScopeSet(fhir.collect()).narrow(&ceiling)
+    };
+    let scopes = ScopeSet(narrowed.0.into_iter().filter(|scope| enforceable(scope)).collect());
+    if scopes.is_empty() {
+        return Err(ScopeRefusal::Empty { profile: profile.clone() });
+    }
+    Ok(Granted { text: scopes.to_string(), scopes })
+}
