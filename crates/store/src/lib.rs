@@ -1,1 +1,75 @@
-//! store
+//! SQL, object storage and the write-ahead log: the only crate that knows a database or a log file.
+//!
+//! One SQL text per query in the dialect that SQLite and PostgreSQL share; `engine.rs` is the only file that tells
+//! them apart. Times are arguments.
+
+mod engine;
+mod error;
+mod feed;
+mod keys;
+mod people;
+mod purge;
+mod registry;
+mod sessions;
+mod tokens;
+mod writer;
+
+use std::sync::Arc;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+pub use error::{OpenError, StoreError};
+pub use feed::{FeedEntry, FeedKind};
+pub use keys::WrappedKey;
+pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
+pub use registry::{
+    ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PutApproval, PutIntegration,
+    RegistryRows, Thumbprint,
+};
+pub use sessions::{Ended, SessionFilter, SessionRow};
+pub use tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, Ticket, UsedAssertion};
+
+use engine::Pool;
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: Pool,
+    writer: Arc<writer::Writer>,
+}
+
+impl Store {
+    /// Opens `sqlite:PATH`, `sqlite::memory:` or `postgres://…`, brings the schema up to date and starts the task that
+    /// commits token requests in groups. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a url of another form, an unreachable database, or a schema that does not fit.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let pool = Pool::connect(url).await?;
+        match &pool {
+            Pool::Sqlite { writer, .. } => migrator(SQLITE).run(writer).await?,
+            Pool::Postgres(pool) => migrator(POSTGRES).run(pool).await?,
+        }
+        let writer = Arc::new(writer::Writer::start(pool.clone()));
+        Ok(Self { pool, writer })
+    }
+
+    /// Closes every connection; what waits in the writer's queue is refused.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Migrations, in order: `(number, name, text)`.
+type Migrations = &'static [(i64, &'static str, &'static str)];
+
+const SQLITE: Migrations = &[(1, "start", include_str!("../migrations/sqlite/0001_start.sql"))];
+const POSTGRES: Migrations = &[(1, "start", include_str!("../migrations/postgres/0001_start.sql"))];
+
+fn migrator(migrations: Migrations) -> Migrator {
+    let list = migrations.iter().map(|&(number, name, text)| {
+        let text = sqlx::SqlSafeStr::into_sql_str(text);
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    });
+    Migrator::with_migrations(list.collect())
+}

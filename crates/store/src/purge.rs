@@ -1,0 +1,59 @@
+//! Forgetting what has expired, a bounded number of rows at a time, so that no purge holds the write lock for long.
+
+use domain::Millis;
+
+use crate::engine::{Bind, Statement};
+use crate::{Store, StoreError};
+
+/// Most rows removed from each table in one call.
+const ROWS_MAX: i64 = 1_000;
+/// How long an assertion, ticket or API token is kept after it expired: clocks of nodes may differ by this much.
+const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
+/// How long a session's row is kept after its token expired; the ledger keeps what happened in it.
+const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
+/// How long a feed entry is kept: far longer than any node may lag before it stops serving.
+const FEED_KEPT: Millis = 3_600_000;
+/// How long a patient's tag counts, and a little more.
+const SEEN_KEPT: Millis = 2 * 3_600_000;
+
+const ASSERTIONS: Statement<2> = Statement::new(
+    "DELETE FROM used_assertion WHERE (issuer, jti) IN
+       (SELECT issuer, jti FROM used_assertion WHERE expires_at < $1 LIMIT $2)",
+);
+const TICKETS: Statement<2> =
+    Statement::new("DELETE FROM ticket WHERE hash IN (SELECT hash FROM ticket WHERE expires_at < $1 LIMIT $2)");
+const TOKENS: Statement<2> =
+    Statement::new("DELETE FROM api_token WHERE hash IN (SELECT hash FROM api_token WHERE expires_at < $1 LIMIT $2)");
+const SESSIONS: Statement<2> =
+    Statement::new("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)");
+const SEEN: Statement<2> = Statement::new(
+    "DELETE FROM patient_seen WHERE (integration, tag) IN
+       (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
+);
+const FEED: Statement<2> =
+    Statement::new("DELETE FROM feed_entry WHERE n IN (SELECT n FROM feed_entry WHERE at < $1 ORDER BY n LIMIT $2)");
+
+impl Store {
+    /// Removes expired rows, at most 1000 per table; `true` when more may be left.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn purge(&self, now: Millis) -> Result<bool, StoreError> {
+        let mut more = false;
+        let jobs = [
+            (ASSERTIONS, EXPIRED_KEPT),
+            (TICKETS, EXPIRED_KEPT),
+            (TOKENS, EXPIRED_KEPT),
+            (SESSIONS, SESSION_KEPT),
+            (SEEN, SEEN_KEPT),
+            (FEED, FEED_KEPT),
+        ];
+        for (statement, kept) in jobs {
+            let mut tx = self.pool.begin().await?;
+            let gone = tx.run(statement, [Bind::Int(now - kept), Bind::Int(ROWS_MAX)]).await?;
+            tx.commit().await?;
+            more |= i64::try_from(gone).unwrap_or(i64::MAX) >= ROWS_MAX;
+        }
+        Ok(more)
+    }
+}
