@@ -3,6 +3,7 @@
 //! Pure: no runtime, sockets, files, environment, clock or randomness.
 
 mod id;
+pub mod json;
 mod types;
 
 pub use id::{Id, InvalidId};
