@@ -2,9 +2,19 @@
 //!
 //! Pure: no runtime, sockets, files, environment, clock or randomness.
 
+pub mod compartment;
 mod id;
 pub mod json;
+pub mod owner;
+pub mod params;
+mod path;
+pub mod references;
+pub mod request;
+mod structure;
+pub mod summary;
+mod tables;
 mod types;
 
 pub use id::{Id, InvalidId};
+pub use path::ElementPath;
 pub use types::{InvalidResourceType, ResourceType};
