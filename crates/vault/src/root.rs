@@ -1,5 +1,7 @@
 //! The root key: wraps every other key. A wrapped key opens under the tenant, purpose and id it was made for, and no other.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::seal::{KEY_BYTES, NONCE_BYTES, OpenError, SealError, SealKey};
@@ -35,9 +37,10 @@ impl KeyName<'_> {
     }
 }
 
-/// The key that wraps the others. Prints `[sealed]`; its bytes cannot be read back.
+/// The key that wraps the others. Prints `[sealed]`; its bytes cannot be read back; clones share one key.
 // INVARIANT: made from exactly 32 bytes.
-pub struct RootKey(SealKey);
+#[derive(Clone)]
+pub struct RootKey(Arc<SealKey>);
 
 impl std::fmt::Debug for RootKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,7 +61,7 @@ impl RootKey {
             if text.len() == 2 * KEY_BYTES { hex(text) } else { base64(text) }.ok_or(InvalidRootKey)?
         };
         let key: &[u8; KEY_BYTES] = raw.as_slice().try_into().map_err(|_| InvalidRootKey)?;
-        SealKey::new(key).map(Self).map_err(|_| InvalidRootKey)
+        SealKey::new(key).map(|key| Self(Arc::new(key))).map_err(|_| InvalidRootKey)
     }
 
     /// Wraps a key for its name.
