@@ -1,1 +1,128 @@
-//! demo-ehr
+//! A small in-memory FHIR R4 upstream with synthetic patients and fault modes, for demonstrations and tests.
+//!
+//! A demonstration upstream, not a FHIR server product: it holds generated people only, forgets everything when it
+//! stops, reads and searches but does not write, and can be told to misbehave in many ways ([`Fault`]).
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! let ehr = demo_ehr::DemoEhr::new(1, 50, 1_795_398_735_000);
+//! let running = ehr.start(([127, 0, 0, 1], 0).into()).await?;
+//! running.faults.on(demo_ehr::Fault::IgnoreParameter("patient".into()));
+//! assert!(running.requests.all().is_empty());
+//! # Ok(()) }
+//! ```
+
+mod capability;
+mod fault;
+mod generate;
+mod random;
+mod requests;
+mod search;
+mod serve;
+mod shelf;
+mod time;
+
+use std::io;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+pub use fault::{Fault, Faults, Place};
+pub use requests::{Requests, Seen};
+pub use search::UnknownParameters;
+pub use serve::Running;
+pub use serve::route::PageLinks;
+pub use serve::token::Auth;
+
+/// Fewest patients a generated hospital has.
+pub const PATIENTS_MIN: usize = 50;
+/// Most patients a generated hospital has; each takes about 100 KB.
+pub const PATIENTS_MAX: usize = 20_000;
+
+/// An upstream that is set up but not yet listening.
+#[derive(Clone, Debug)]
+pub struct DemoEhr {
+    shelf: shelf::Shelf,
+    now: i64,
+    auth: Auth,
+    unknown: UnknownParameters,
+    links: PageLinks,
+}
+
+impl DemoEhr {
+    /// A hospital with generated people. The same seed, number and `now` (milliseconds since 1970) always make the same.
+    #[must_use]
+    pub fn new(seed: u64, patients: usize, now: i64) -> Self {
+        Self::filled(generate::hospital(seed, patients.clamp(PATIENTS_MIN, PATIENTS_MAX), now), now)
+    }
+
+    /// Exactly these resources. A resource that comes again (same type and id) is the next version of the first, and
+    /// `{base}` in any text becomes this server's base URL. Ones without type or id are left out.
+    #[must_use]
+    pub fn from_resources(resources: Vec<Value>) -> Self {
+        // 2026-01-01T00:00:00Z: for `meta.lastUpdated` of resources that state none.
+        Self::filled(resources, 1_767_225_600_000)
+    }
+
+    fn filled(resources: Vec<Value>, now: i64) -> Self {
+        let mut shelf = shelf::Shelf::default();
+        for resource in resources {
+            let _put = shelf.put(resource, now);
+        }
+        Self { shelf, now, auth: Auth::default(), unknown: UnknownParameters::default(), links: PageLinks::default() }
+    }
+
+    /// Sets how callers are authenticated.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets what happens to search parameters it does not know.
+    #[must_use]
+    pub fn unknown_parameters(mut self, unknown: UnknownParameters) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Sets how `next` links look.
+    #[must_use]
+    pub fn page_links(mut self, links: PageLinks) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// Marks an instance deleted: reads answer 410.
+    #[must_use]
+    pub fn deleted(mut self, kind: &str, id: &str) -> Self {
+        self.shelf.delete(kind, id);
+        self
+    }
+
+    /// How many resources it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shelf.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The current resources of a type, in the order they were put.
+    #[must_use]
+    pub fn resources(&self, kind: &str) -> Vec<Value> {
+        self.shelf.all(kind).map(|stored| (*stored.resource).clone()).collect()
+    }
+
+    /// Listens on `address` (port 0 takes a free one; meant for loopback) until the returned handle is dropped.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start(self, address: SocketAddr) -> io::Result<Running> {
+        serve::start(self, address).await
+    }
+}

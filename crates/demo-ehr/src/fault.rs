@@ -1,0 +1,202 @@
+//! The ways in which this upstream can misbehave, and the handle with which a test switches them at run time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Where a duplicate member stands: before everything else in its object, or after.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Before the true member, so that last-wins parsers see the true one.
+    First,
+    /// After the true member, so that first-wins parsers see the true one.
+    Last,
+}
+
+/// One way to misbehave. Several can be on at once; none touches `/metadata`, `/.well-known` or `/token` but those named for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Searches act as if this parameter (name without modifier, e.g. `patient`) had not been sent.
+    IgnoreParameter(String),
+    /// Searches act as if no filter at all had been sent, and return every resource of the type.
+    IgnoreAllParameters,
+    /// Includes bring every resource of the included types, not just those referred to.
+    IncludeEverything,
+    /// Every search answer also has this resource (`Type/id`) as a match.
+    ForeignMatch(String),
+    /// Every search answer also has this resource as an include.
+    ForeignInclude(String),
+    /// Every search answer also has this resource, without `search.mode`.
+    ForeignWithoutMode(String),
+    /// Entries have no `search` member at all.
+    MissingSearchMode,
+    /// A read answers with this resource instead of the one asked for.
+    OtherResource(String),
+    /// `subject`, `patient`, `beneficiary` and `for` of every resource are replaced by this reference.
+    ForeignSubject(String),
+    /// Every resource carries this patient in `contained`.
+    ContainedPatient(String),
+    /// Resources lose their subject and are tagged SUBSETTED, unasked.
+    Subsetted,
+    /// The body is not JSON at all.
+    MalformedJson,
+    /// The body stops after this many bytes, with a matching Content-Length.
+    TruncatedJson(usize),
+    /// Every resource has one more member; the key is written as given, so escapes (`\u0073ubject`) stay escapes.
+    DuplicateKey {
+        /// The key as it stands between its quotes.
+        key: String,
+        /// Its value.
+        value: Value,
+        /// Before or after the true member.
+        place: Place,
+    },
+    /// A byte order mark stands before the body.
+    ByteOrderMark,
+    /// A string in the resource holds bytes that are no UTF-8.
+    InvalidUtf8,
+    /// Every resource has an extension nested this deep.
+    DeepNesting(usize),
+    /// The body is padded to this many bytes and still valid JSON.
+    Oversized {
+        /// Total size.
+        bytes: u64,
+        /// Whether Content-Length says so beforehand; else the body is chunked.
+        announced: bool,
+    },
+    /// Every resource has the member `valueQuantity.value` written as these digits (e.g. `1.10`, `1e400`).
+    NumberText(String),
+    /// Waits before the status line.
+    SlowHeaders(Duration),
+    /// Sends half of the body, then waits before the rest.
+    SlowBody(Duration),
+    /// Announces the whole body, sends half of it and drops the connection.
+    CutOff,
+    /// Says this content type, with the JSON body unchanged.
+    ContentType(String),
+    /// Answers an HTML page with content type `text/html`.
+    Html,
+    /// Answers the resource as XML with content type `application/fhir+xml`.
+    Xml,
+    /// Answers 302 to this URL.
+    Redirect(String),
+    /// Answers with this status and the true body: 202, 206, 203, …
+    Status(u16),
+    /// Answers 304 although nothing conditional was asked.
+    NotModified,
+    /// Answers 410 to reads.
+    Gone,
+    /// Answers 500 with a stack trace, SQL and these ids in its diagnostics.
+    StackTrace(String),
+    /// Adds Set-Cookie, X-Powered-By, Link, Content-Location and other headers that should not pass a gate.
+    OddHeaders,
+    /// `total` is this number.
+    Total(u64),
+    /// `Bundle.type` is this.
+    BundleType(String),
+    /// The `next` link is this URL, whether or not there is a next page.
+    NextLink(String),
+    /// The `self` link is this URL.
+    SelfLink(String),
+    /// Every `fullUrl` names this other instance (`Type/id`).
+    FullUrl(String),
+    /// Answers carry no Last-Modified, and resources no `meta`; only the ETag is there.
+    EtagOnly,
+    /// Answers an OperationOutcome with status 200.
+    OutcomeWith200,
+    /// The token endpoint answers 400 `invalid_client`.
+    TokenRefused,
+    /// The token endpoint waits this long.
+    TokenSlow(Duration),
+    /// The CapabilityStatement is JSON `null`, no resource.
+    MalformedCapabilities,
+}
+
+impl Fault {
+    /// A second `subject` that names this patient, before the true one (RD-30).
+    #[must_use]
+    pub fn duplicate_subject(reference: &str, place: Place) -> Self {
+        Self::DuplicateKey { key: "subject".to_owned(), value: serde_json::json!({ "reference": reference }), place }
+    }
+
+    /// The same with an escaped key: equal after decoding, different as bytes.
+    #[must_use]
+    pub fn escaped_duplicate_subject(reference: &str, place: Place) -> Self {
+        Self::DuplicateKey {
+            key: "\\u0073ubject".to_owned(),
+            value: serde_json::json!({ "reference": reference }),
+            place,
+        }
+    }
+
+    /// A second `resourceType` (RD-31).
+    #[must_use]
+    pub fn duplicate_type(kind: &str, place: Place) -> Self {
+        Self::DuplicateKey { key: "resourceType".to_owned(), value: Value::String(kind.to_owned()), place }
+    }
+}
+
+/// A fault with the requests it meets.
+#[derive(Clone, Debug)]
+struct Switched {
+    fault: Fault,
+    /// Only requests whose path below the base starts with this.
+    path: Option<String>,
+    /// How many more requests it meets; without end when absent.
+    left: Option<u32>,
+}
+
+/// The switchboard; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Switched>>>);
+
+impl Faults {
+    /// Switches a fault on for every request from now on.
+    pub fn on(&self, fault: Fault) {
+        self.push(Switched { fault, path: None, left: None });
+    }
+
+    /// Switches a fault on for requests whose path below the base starts with `path`, e.g. `Observation`.
+    pub fn on_path(&self, path: &str, fault: Fault) {
+        self.push(Switched { fault, path: Some(path.to_owned()), left: None });
+    }
+
+    /// Switches a fault on for the next `requests` requests.
+    pub fn times(&self, requests: u32, fault: Fault) {
+        self.push(Switched { fault, path: None, left: Some(requests) });
+    }
+
+    /// Switches everything off and only this fault on.
+    pub fn only(&self, fault: Fault) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clear();
+        all.push(Switched { fault, path: None, left: None });
+    }
+
+    /// Switches everything off.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn push(&self, switched: Switched) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(switched);
+    }
+
+    /// The faults that meet a request for this path; counts it against those that end.
+    pub(crate) fn meet(&self, path: &str) -> Vec<Fault> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut met = Vec::new();
+        for switched in all.iter_mut() {
+            if switched.path.as_deref().is_some_and(|prefix| !path.starts_with(prefix)) {
+                continue;
+            }
+            if let Some(left) = switched.left.as_mut() {
+                *left = left.saturating_sub(1);
+            }
+            met.push(switched.fault.clone());
+        }
+        all.retain(|switched| switched.left != Some(0));
+        met
+    }
+}

@@ -1,0 +1,303 @@
+//! Searching the shelf: reads a query, filters, sorts, follows includes and cuts a page.
+
+pub(crate) mod compare;
+pub(crate) mod table;
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::fault::Fault;
+use crate::shelf::{Found, Shelf, Stored};
+
+/// Entries on a page when `_count` is absent.
+const COUNT_DEFAULT: usize = 20;
+/// Most entries on a page.
+const COUNT_MAX: usize = 500;
+/// Most parameters of one search.
+const PARAMETERS_MAX: usize = 200;
+/// Most resources that includes may add to one page.
+const INCLUDES_MAX: usize = 2000;
+
+/// Everything but RFC 3986 unreserved characters is escaped in the links this server writes.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Parameters that steer the answer instead of filtering.
+const STEERING: [&str; 12] = [
+    "_count",
+    "_sort",
+    "_include",
+    "_revinclude",
+    "_elements",
+    "_summary",
+    "_total",
+    "_format",
+    "_pretty",
+    "_page",
+    "_contained",
+    "_containedType",
+];
+
+/// Decoded `name=value` pairs of a query or a form, in order.
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .take(PARAMETERS_MAX)
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// Writes pairs as a query again.
+pub(crate) fn query(pairs: &[(String, String)]) -> String {
+    let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+    pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect::<Vec<_>>().join("&")
+}
+
+/// Whether an entry was asked for or comes along.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mode {
+    Match,
+    Include,
+}
+
+/// One page of results.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<(Arc<Value>, Option<Mode>)>,
+    /// Matches in all pages; absent when the search asked for no total.
+    pub(crate) total: Option<usize>,
+    /// Offset of the next page.
+    pub(crate) next: Option<usize>,
+}
+
+/// What to do with a parameter this server does not know.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownParameters {
+    /// Pass over it, as most servers do by default.
+    #[default]
+    Ignore,
+    /// Answer 400.
+    Refuse,
+}
+
+/// One search, ready to run.
+pub(crate) struct Search<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) pairs: &'a [(String, String)],
+    pub(crate) offset: usize,
+    pub(crate) base: &'a str,
+    pub(crate) unknown: UnknownParameters,
+    pub(crate) faults: &'a [Fault],
+}
+
+impl Search<'_> {
+    fn all<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(name, _)| bare(name) == wanted).map(|(_, value)| value.as_str())
+    }
+
+    fn first(&self, wanted: &str) -> Option<&str> {
+        self.pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    fn ignores(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| match fault {
+            Fault::IgnoreParameter(ignored) => bare(name) == ignored,
+            Fault::IgnoreAllParameters => true,
+            _ => false,
+        })
+    }
+
+    /// Runs the search; the error is the name of a parameter this server does not know.
+    pub(crate) fn run(&self, shelf: &Shelf) -> Result<Page, String> {
+        let mut matches: Vec<&Stored> = shelf.all(self.kind).collect();
+        for (name, value) in self.pairs {
+            if STEERING.contains(&bare(name)) || self.ignores(name) || value.is_empty() {
+                continue;
+            }
+            let Some(parameter) = table::find(self.kind, bare(name)) else {
+                match self.unknown {
+                    UnknownParameters::Ignore => continue,
+                    UnknownParameters::Refuse => return Err(name.clone()),
+                }
+            };
+            let modifier = name.split_once(':').map(|(_, modifier)| modifier);
+            matches.retain(|s| compare::matches(&s.resource, parameter, modifier, value, self.base));
+        }
+        self.sort(&mut matches);
+        let total = matches.len();
+        let wants_total = self.first("_total") != Some("none");
+        let count = self.first("_count").and_then(|c| c.parse().ok()).unwrap_or(COUNT_DEFAULT).min(COUNT_MAX);
+        let mut page = Page { total: wants_total.then_some(total), ..Page::default() };
+        if count == 0 || self.first("_summary") == Some("count") {
+            page.total = Some(total);
+            return Ok(page);
+        }
+        let on_page: Vec<&Stored> = matches.into_iter().skip(self.offset).take(count).collect();
+        let reached = self.offset.saturating_add(on_page.len());
+        page.next = (reached < total && !on_page.is_empty()).then_some(reached);
+        let included = self.includes(shelf, &on_page);
+        let shown = |stored: &Stored| self.project(&stored.resource);
+        page.entries = on_page.iter().map(|s| (shown(s), Some(Mode::Match))).collect();
+        page.entries.extend(included.iter().map(|s| (shown(s), Some(Mode::Include))));
+        Ok(page)
+    }
+
+    fn sort(&self, matches: &mut [&Stored]) {
+        let Some(order) = self.first("_sort") else { return };
+        // The last key is sorted first: each sort is stable, so earlier keys end up on top.
+        for key in order.split(',').rev() {
+            let (key, down) = key.strip_prefix('-').map_or((key, false), |key| (key, true));
+            let Some(parameter) = table::find(self.kind, key) else { continue };
+            matches.sort_by(|a, b| {
+                let ordering = sort_key(a, parameter).partial_cmp(&sort_key(b, parameter)).unwrap_or(Ordering::Equal);
+                if down { ordering.reverse() } else { ordering }
+            });
+        }
+    }
+
+    /// Resources that `_include` and `_revinclude` add, one hop, each once.
+    fn includes<'s>(&self, shelf: &'s Shelf, matches: &[&'s Stored]) -> Vec<&'s Stored> {
+        let mut seen: HashSet<(&str, &str)> = matches.iter().map(|s| (s.kind.as_str(), s.id.as_str())).collect();
+        let mut included = Vec::new();
+        let everything = self.faults.contains(&Fault::IncludeEverything);
+        for spec in self.all("_include") {
+            let mut parts = spec.split(':');
+            let (source, name, target) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next());
+            if source != self.kind && source != "*" {
+                continue;
+            }
+            for stored in matches {
+                let wanted = references(&stored.resource, &stored.kind, name, self.base);
+                for (kind, id) in wanted.iter().filter_map(|text| text.split_once('/')) {
+                    if target.is_some_and(|target| target != kind) {
+                        continue;
+                    }
+                    if let Found::Here(hit) = shelf.find(kind, id) {
+                        add(hit, &mut seen, &mut included);
+                        if everything {
+                            shelf.all(&hit.kind).for_each(|other| add(other, &mut seen, &mut included));
+                        }
+                    }
+                }
+            }
+        }
+        for spec in self.all("_revinclude") {
+            let mut parts = spec.split(':');
+            let (source, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+            let Some((source, _)) = shelf.kinds().map(|kind| (kind, ())).find(|(kind, ())| *kind == source) else {
+                continue;
+            };
+            for stored in shelf.all(source) {
+                let hit = references(&stored.resource, source, name, self.base)
+                    .iter()
+                    .any(|text| matches.iter().any(|m| text.split_once('/') == Some((m.kind.as_str(), m.id.as_str()))));
+                if hit || everything {
+                    add(stored, &mut seen, &mut included);
+                }
+            }
+        }
+        included
+    }
+
+    /// Applies `_elements` and `_summary`, in the smallest form that clients accept.
+    fn project(&self, resource: &Arc<Value>) -> Arc<Value> {
+        project(resource, self.first("_elements"), self.first("_summary"))
+    }
+}
+
+fn add<'s>(stored: &'s Stored, seen: &mut HashSet<(&'s str, &'s str)>, included: &mut Vec<&'s Stored>) {
+    if included.len() < INCLUDES_MAX && seen.insert((stored.kind.as_str(), stored.id.as_str())) {
+        included.push(stored);
+    }
+}
+
+/// The name of a parameter without its modifier.
+fn bare(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(bare, _)| bare)
+}
+
+fn references(resource: &Value, kind: &str, name: &str, base: &str) -> Vec<String> {
+    let parameters: Vec<_> = match name {
+        "*" | "" => table::all(kind).filter(|p| p.kind == table::Kind::Reference).collect(),
+        name => table::find(kind, name).into_iter().collect(),
+    };
+    let found = parameters.iter().flat_map(|p| p.paths.iter().map(move |path| (path, p.patient_only)));
+    found
+        .flat_map(|(path, patient_only)| compare::elements(resource, path).into_iter().map(move |e| (e, patient_only)))
+        .filter_map(|(element, patient_only)| {
+            let reference = compare::local(element.get("reference")?.as_str()?, base);
+            (!patient_only || reference.starts_with("Patient/")).then_some(reference)
+        })
+        .collect()
+}
+
+#[derive(PartialEq, PartialOrd)]
+enum SortKey {
+    Absent,
+    Time(i64),
+    Number(f64),
+    Text(String),
+}
+
+fn sort_key(stored: &Stored, parameter: &table::Parameter) -> SortKey {
+    let first = parameter.paths.iter().flat_map(|path| compare::elements(&stored.resource, path)).next();
+    let Some(element) = first else { return SortKey::Absent };
+    match parameter.kind {
+        table::Kind::Date => compare::span_of(element).map_or(SortKey::Absent, |span| SortKey::Time(span.start)),
+        table::Kind::Quantity => element.get("value").and_then(Value::as_f64).map_or(SortKey::Absent, SortKey::Number),
+        _ => SortKey::Text(element.as_str().map_or_else(|| element.to_string(), str::to_lowercase)),
+    }
+}
+
+/// Members that stay whatever `_elements` or `_summary` asks for.
+const KEPT: [&str; 3] = ["resourceType", "id", "meta"];
+/// Members that `_summary=true` leaves out.
+const BULKY: [&str; 7] = ["text", "contained", "note", "extension", "photo", "communication", "referenceRange"];
+
+/// A resource cut to `_elements` or `_summary` and tagged SUBSETTED; itself when neither asks for less.
+pub(crate) fn project(resource: &Arc<Value>, elements: Option<&str>, summary: Option<&str>) -> Arc<Value> {
+    let Value::Object(members) = resource.as_ref() else { return Arc::clone(resource) };
+    let wanted: Option<Vec<&str>> = elements.map(|text| text.split(',').map(str::trim).collect());
+    let keep = |key: &str| {
+        if KEPT.contains(&key) {
+            return true;
+        }
+        match (&wanted, summary) {
+            (Some(wanted), _) => wanted.contains(&key),
+            (None, Some("true")) => !BULKY.contains(&key),
+            (None, Some("data")) => key != "text",
+            (None, Some("text")) => key == "text",
+            (None, _) => true,
+        }
+    };
+    if wanted.is_none() && matches!(summary, None | Some("false")) {
+        return Arc::clone(resource);
+    }
+    let mut kept: serde_json::Map<String, Value> =
+        members.iter().filter(|(key, _)| keep(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+    tag_subsetted(&mut kept);
+    Arc::new(Value::Object(kept))
+}
+
+/// Adds the SUBSETTED tag (R4 §3.1.1.5.9).
+pub(crate) fn tag_subsetted(resource: &mut serde_json::Map<String, Value>) {
+    let tag =
+        serde_json::json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"});
+    let meta = resource.entry("meta").or_insert_with(|| serde_json::json!({}));
+    if let Some(meta) = meta.as_object_mut()
+        && let Some(tags) = meta.entry("tag").or_insert_with(|| serde_json::json!([])).as_array_mut()
+    {
+        tags.push(tag);
+    }
+}
