@@ -41,8 +41,8 @@ pub struct RoleGrant {
 pub struct PersonRow {
     /// Who, with their roles.
     pub person: Person,
-    /// Whether the account is switched off.
-    pub disabled: bool,
+    /// When the account was switched off; `None` while it is on.
+    pub disabled_at: Option<Millis>,
     /// When it was made.
     pub created_at: Millis,
 }
@@ -68,15 +68,16 @@ pub enum AddRefusal {
 }
 
 const ADD: Statement<3> = Statement::new(
-    "INSERT INTO person (id, name, disabled, revision, created_at) VALUES ($1, $2, 0, 1, $3)
+    "INSERT INTO person (id, name, revision, created_at) VALUES ($1, $2, 1, $3)
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
 const PUT_CREDENTIAL: Statement<3> = Statement::new(
     "INSERT INTO credential (person, hash, changed_at) VALUES ($1, $2, $3)
      ON CONFLICT (person) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at",
 );
-const CREDENTIAL: Statement<1> =
-    Statement::new("SELECT hash FROM credential WHERE person = (SELECT id FROM person WHERE id = $1 AND disabled = 0)");
+const CREDENTIAL: Statement<1> = Statement::new(
+    "SELECT hash FROM credential WHERE person = (SELECT id FROM person WHERE id = $1 AND disabled_at IS NULL)",
+);
 /// Taking the person's row serialises grants to one person between nodes.
 const TOUCH: Statement<1> =
     Statement::new("UPDATE person SET revision = revision + 1 WHERE id = $1 RETURNING revision");
@@ -91,20 +92,20 @@ const GRANT: Statement<6> = Statement::new(
 );
 const REVOKE: Statement<3> =
     Statement::new("DELETE FROM role_grant WHERE person = $1 AND tenant = $2 AND role = $3 RETURNING role");
-const PEOPLE: Statement<0> = Statement::new("SELECT id, name, disabled, created_at FROM person ORDER BY id");
-const PERSON: Statement<1> = Statement::new("SELECT id, name, disabled, created_at FROM person WHERE id = $1");
+const PEOPLE: Statement<0> = Statement::new("SELECT id, name, disabled_at, created_at FROM person ORDER BY id");
+const PERSON: Statement<1> = Statement::new("SELECT id, name, disabled_at, created_at FROM person WHERE id = $1");
 const ROLES: Statement<0> = Statement::new("SELECT person, tenant, role FROM role_grant ORDER BY tenant, role");
 const ROLES_OF: Statement<1> =
     Statement::new("SELECT person, tenant, role FROM role_grant WHERE person = $1 ORDER BY tenant, role");
 const DISABLE: Statement<2> =
-    Statement::new("UPDATE person SET disabled = $2, revision = revision + 1 WHERE id = $1 RETURNING id");
+    Statement::new("UPDATE person SET disabled_at = $2, revision = revision + 1 WHERE id = $1 RETURNING id");
 const END_TOKENS: Statement<1> = Statement::new("DELETE FROM api_token WHERE person = $1");
 const ADD_TOKEN: Statement<4> =
     Statement::new("INSERT INTO api_token (hash, person, created_at, used_at, expires_at) VALUES ($1, $2, $3, $3, $4)");
 const USE_TOKEN: Statement<3> = Statement::new(
     "UPDATE api_token SET used_at = $2
      WHERE hash = $1 AND expires_at > $2 AND used_at > $3
-       AND EXISTS (SELECT 1 FROM person WHERE person.id = api_token.person AND person.disabled = 0)
+       AND EXISTS (SELECT 1 FROM person WHERE person.id = api_token.person AND person.disabled_at IS NULL)
      RETURNING person",
 );
 const END_TOKEN: Statement<1> = Statement::new("DELETE FROM api_token WHERE hash = $1");
@@ -146,7 +147,7 @@ fn person_of(row: &Row, roles: &[Row]) -> Result<PersonRow, StoreError> {
         held.push((tenant, role_of(&role.text(2)?)?));
     }
     let person = Person { id, name: row.text(1)?, roles: held };
-    Ok(PersonRow { person, disabled: row.int(2)? != 0, created_at: row.int(3)? })
+    Ok(PersonRow { person, disabled_at: row.maybe_int(2)?, created_at: row.int(3)? })
 }
 
 async fn add(tx: &mut Tx, person: &NewPerson, by: &str, at: Millis) -> Result<Result<(), AddRefusal>, StoreError> {
@@ -221,7 +222,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn add_init_credential(&self, hash: &[u8; 32], at: Millis, expires_at: Millis) -> Result<(), StoreError> {
+    pub async fn insert_init_credential(
+        &self,
+        hash: &[u8; 32],
+        at: Millis,
+        expires_at: Millis,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         tx.run(ADD_INIT, [Bind::Blob(hash), Bind::Int(at), Bind::Int(expires_at)]).await?;
         tx.commit().await
@@ -303,14 +309,14 @@ impl Store {
         Ok(gone)
     }
 
-    /// Switches an account off (its API tokens end at once) or on; `false` when there is no such person.
+    /// Switches an account off (its API tokens end at once) or on (`None`); `false` when there is no such person.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn disable_person(&self, id: &PersonId, disabled: bool) -> Result<bool, StoreError> {
+    pub async fn disable_person(&self, id: &PersonId, disabled_at: Option<Millis>) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let found = tx.row(DISABLE, [Bind::Text(id.as_str()), Bind::Int(i64::from(disabled))]).await?.is_some();
-        if disabled {
+        let found = tx.row(DISABLE, [Bind::Text(id.as_str()), Bind::MaybeInt(disabled_at)]).await?.is_some();
+        if disabled_at.is_some() {
             tx.run(END_TOKENS, [Bind::Text(id.as_str())]).await?;
         }
         tx.commit().await?;

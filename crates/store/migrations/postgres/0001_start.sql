@@ -66,7 +66,7 @@ CREATE TABLE approval (
 CREATE TABLE person (
     id TEXT NOT NULL PRIMARY KEY CHECK (length(id) BETWEEN 3 AND 129),
     name TEXT NOT NULL,
-    disabled BIGINT NOT NULL CHECK (disabled IN (0, 1)),
+    disabled_at BIGINT,
     revision BIGINT NOT NULL CHECK (revision > 0),
     created_at BIGINT NOT NULL
 );

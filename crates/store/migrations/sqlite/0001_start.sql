@@ -66,7 +66,7 @@ CREATE TABLE approval (
 CREATE TABLE person (
     id TEXT NOT NULL PRIMARY KEY CHECK (length(id) BETWEEN 3 AND 129),
     name TEXT NOT NULL,
-    disabled INTEGER NOT NULL CHECK (disabled IN (0, 1)),
+    disabled_at INTEGER,
     revision INTEGER NOT NULL CHECK (revision > 0),
     created_at INTEGER NOT NULL
 ) STRICT;

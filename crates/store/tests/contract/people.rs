@@ -23,8 +23,8 @@ async fn the_init_credential_works_once_and_for_a_day() {
     on_every_engine(async |store| {
         let (good, late) = ([1; 32], [2; 32]);
         let day = 24 * 3_600_000;
-        store.add_init_credential(&good, NOW, NOW + day).await.unwrap();
-        store.add_init_credential(&late, NOW, NOW + day).await.unwrap();
+        store.insert_init_credential(&good, NOW, NOW + day).await.unwrap();
+        store.insert_init_credential(&late, NOW, NOW + day).await.unwrap();
         let people =
             [person("a@x", &[(None, Role::Operator)]), person("b@x", &[(Some("mercy"), Role::PrivacyOfficer)])];
         let unknown = store.initialise(&[9; 32], &people, NOW).await.unwrap();
@@ -113,10 +113,10 @@ async fn api_tokens_end_by_idleness_age_sign_out_and_disabling() {
         assert_eq!(used(3, NOW + 1).await, None);
         add(4).await;
         assert!(store.find_credential(&id).await.unwrap().is_some());
-        assert!(store.disable_person(&id, true).await.unwrap());
+        assert!(store.disable_person(&id, Some(NOW)).await.unwrap());
         assert_eq!(used(4, NOW + 1).await, None);
         assert!(store.find_credential(&id).await.unwrap().is_none());
-        assert!(store.disable_person(&id, false).await.unwrap());
+        assert!(store.disable_person(&id, None).await.unwrap());
         assert_eq!(used(4, NOW + 1).await, None, "switching on brings no token back");
     })
     .await;
