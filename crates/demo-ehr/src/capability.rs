@@ -1,8 +1,9 @@
 //! The CapabilityStatement: says what this is, and what it is not.
 
+use fhir::params::ParamKind;
 use serde_json::{Value, json};
 
-use crate::search::table::{self, Kind};
+use crate::search::table;
 use crate::shelf::Shelf;
 use crate::time;
 
@@ -34,10 +35,11 @@ pub(crate) fn statement(shelf: &Shelf, base: &str, now: i64, token_url: Option<&
 }
 
 fn resource(kind: &str) -> Value {
-    let parameters: Vec<Value> =
-        table::all(kind).map(|parameter| json!({"name": parameter.name, "type": parameter.kind.name()})).collect();
+    let parameters: Vec<Value> = table::all(kind)
+        .map(|parameter| json!({"name": parameter.name, "type": table::kind_name(parameter.kind)}))
+        .collect();
     let includes: Vec<String> = table::all(kind)
-        .filter(|parameter| parameter.kind == Kind::Reference)
+        .filter(|parameter| parameter.kind == ParamKind::Reference)
         .map(|parameter| format!("{kind}:{}", parameter.name))
         .collect();
     json!({

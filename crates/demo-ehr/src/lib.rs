@@ -14,6 +14,7 @@
 
 mod capability;
 mod fault;
+mod fixture;
 mod generate;
 mod random;
 mod requests;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 pub use fault::{Fault, Faults, Place};
+pub use fixture::fixture;
 pub use requests::{Requests, Seen};
 pub use search::UnknownParameters;
 pub use serve::Running;

@@ -182,3 +182,21 @@ async fn resources_can_come_and_go_while_it_runs() {
     assert_eq!(get(&ehr, "Condition/C9").await.status, 410);
     assert!(get(&ehr, "Condition?patient=P1").await.entries().is_empty());
 }
+
+#[tokio::test]
+async fn the_catalogue_fixture_answers_as_an_upstream_would() {
+    let ehr = start(DemoEhr::from_resources(demo_ehr::fixture()).deleted("Observation", "ODEL")).await;
+    for (search, expected) in [
+        ("Appointment?actor=Patient/P1", "Appointment/A1 Appointment/A12"),
+        ("Appointment?patient=P1", "Appointment/A1 Appointment/A12"),
+        ("Appointment?location=P1", ""),
+        ("Provenance?patient=P1", ""),
+        ("Group?member=Patient/P1", "Group/G12"),
+        ("Patient?_id=P1&_revinclude=Observation:performer", "Patient/P1 Observation/OPF"),
+        ("Patient?_id=P1&_include=Patient:link", "Patient/P1 Patient/P0"),
+        ("Observation?subject=https://elsewhere/fhir/Patient/P1", "Observation/OEX"),
+    ] {
+        assert_eq!(get(&ehr, search).await.entries().join(" "), expected, "{search}");
+    }
+    assert_eq!(get(&ehr, "Observation/ODEL").await.status, 410);
+}

@@ -1,14 +1,14 @@
 //! Compares one element with one search value: the rules of FHIR R4 search by kind of parameter.
 
+use fhir::params::{ParamKind, SearchParam};
 use serde_json::Value;
 
-use crate::search::table::{Kind, Parameter};
 use crate::time::{self, Span};
 
 /// Longest search value compared; a longer one matches nothing.
 const VALUE_BYTES_MAX: usize = 4096;
 
-/// Elements of a resource at a path; arrays are walked, and `value` also finds `valueQuantity`.
+/// Elements of a resource at a path; arrays are walked.
 pub(crate) fn elements<'a>(resource: &'a Value, path: &[&str]) -> Vec<&'a Value> {
     let mut found = Vec::new();
     walk(resource, path, &mut found);
@@ -24,23 +24,15 @@ fn walk<'a>(value: &'a Value, path: &[&str], found: &mut Vec<&'a Value>) {
         found.push(value);
         return;
     };
-    let Value::Object(members) = value else { return };
-    if let Some(member) = members.get(*first) {
+    if let Some(member) = value.get(*first) {
         walk(member, rest, found);
-        return;
-    }
-    for (key, member) in members {
-        let choice = key.strip_prefix(first).and_then(|suffix| suffix.chars().next());
-        if choice.is_some_and(char::is_uppercase) {
-            walk(member, rest, found);
-        }
     }
 }
 
 /// Whether a resource matches one parameter: any element against any of the comma-separated values.
 pub(crate) fn matches(
     resource: &Value,
-    parameter: &Parameter,
+    parameter: &SearchParam,
     modifier: Option<&str>,
     values: &str,
     base: &str,
@@ -48,11 +40,15 @@ pub(crate) fn matches(
     if values.len() > VALUE_BYTES_MAX {
         return false;
     }
-    let found: Vec<&Value> = parameter.paths.iter().flat_map(|path| elements(resource, path)).collect();
+    let found: Vec<(&Value, bool)> = parameter
+        .paths
+        .iter()
+        .flat_map(|path| elements(resource, path.elements).into_iter().map(|element| (element, path.patient_only)))
+        .collect();
     if modifier == Some("missing") {
         return found.is_empty() == (values == "true");
     }
-    let hit = split_or(values).iter().any(|value| found.iter().any(|e| element(e, parameter, modifier, value, base)));
+    let hit = split_or(values).iter().any(|value| found.iter().any(|e| element(*e, parameter, modifier, value, base)));
     if modifier == Some("not") { !hit } else { hit }
 }
 
@@ -71,17 +67,21 @@ fn split_or(values: &str) -> Vec<String> {
     items
 }
 
-fn element(element: &Value, parameter: &Parameter, modifier: Option<&str>, value: &str, base: &str) -> bool {
+fn element(element: (&Value, bool), parameter: &SearchParam, modifier: Option<&str>, value: &str, base: &str) -> bool {
+    let (element, patient_only) = element;
     match parameter.kind {
-        Kind::Token => token(element, value),
-        Kind::Reference if modifier == Some("identifier") => {
+        ParamKind::Token => token(element, value),
+        ParamKind::Reference if modifier == Some("identifier") => {
             element.get("identifier").is_some_and(|identifier| token(identifier, value))
         }
-        Kind::Reference => reference(element, parameter.patient_only, modifier, value, base),
-        Kind::Text => text(element, modifier, value),
-        Kind::Date => date(element, value),
-        Kind::Quantity => quantity(element, value),
-        Kind::Uri => element.as_str() == Some(value),
+        ParamKind::Reference => {
+            of_target(element, parameter, base) && reference(element, patient_only, modifier, value, base)
+        }
+        ParamKind::String => text(element, modifier, value),
+        ParamKind::Date => date(element, value),
+        ParamKind::Quantity => quantity(element, value),
+        ParamKind::Uri => element.as_str() == Some(value),
+        ParamKind::Number | ParamKind::Composite | ParamKind::Special => false,
     }
 }
 
@@ -114,6 +114,13 @@ fn token(element: &Value, wanted: &str) -> bool {
 pub(crate) fn local(reference: &str, base: &str) -> String {
     let relative = reference.strip_prefix(base).and_then(|rest| rest.strip_prefix('/')).unwrap_or(reference);
     relative.split_once("/_history/").map_or(relative, |(before, _)| before).to_owned()
+}
+
+/// Whether the reference points to a type the parameter is for: `location=` never finds a patient.
+fn of_target(element: &Value, parameter: &SearchParam, base: &str) -> bool {
+    let own = element.get("reference").and_then(Value::as_str).map(|text| local(text, base));
+    let kind = own.as_deref().and_then(|text| text.split_once('/')).and_then(|(kind, _)| kind.parse().ok());
+    kind.is_none_or(|kind| parameter.targets.is_empty() || parameter.targets.contains(&kind))
 }
 
 fn reference(element: &Value, patient_only: bool, modifier: Option<&str>, wanted: &str, base: &str) -> bool {

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use fhir::params::{ParamKind, SearchParam};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
@@ -229,10 +230,10 @@ fn bare(name: &str) -> &str {
 
 fn references(resource: &Value, kind: &str, name: &str, base: &str) -> Vec<String> {
     let parameters: Vec<_> = match name {
-        "*" | "" => table::all(kind).filter(|p| p.kind == table::Kind::Reference).collect(),
+        "*" | "" => table::all(kind).filter(|p| p.kind == ParamKind::Reference).collect(),
         name => table::find(kind, name).into_iter().collect(),
     };
-    let found = parameters.iter().flat_map(|p| p.paths.iter().map(move |path| (path, p.patient_only)));
+    let found = parameters.iter().flat_map(|p| p.paths.iter().map(|path| (path.elements, path.patient_only)));
     found
         .flat_map(|(path, patient_only)| compare::elements(resource, path).into_iter().map(move |e| (e, patient_only)))
         .filter_map(|(element, patient_only)| {
@@ -250,12 +251,12 @@ enum SortKey {
     Text(String),
 }
 
-fn sort_key(stored: &Stored, parameter: &table::Parameter) -> SortKey {
-    let first = parameter.paths.iter().flat_map(|path| compare::elements(&stored.resource, path)).next();
+fn sort_key(stored: &Stored, parameter: &SearchParam) -> SortKey {
+    let first = parameter.paths.iter().flat_map(|path| compare::elements(&stored.resource, path.elements)).next();
     let Some(element) = first else { return SortKey::Absent };
     match parameter.kind {
-        table::Kind::Date => compare::span_of(element).map_or(SortKey::Absent, |span| SortKey::Time(span.start)),
-        table::Kind::Quantity => element.get("value").and_then(Value::as_f64).map_or(SortKey::Absent, SortKey::Number),
+        ParamKind::Date => compare::span_of(element).map_or(SortKey::Absent, |span| SortKey::Time(span.start)),
+        ParamKind::Quantity => element.get("value").and_then(Value::as_f64).map_or(SortKey::Absent, SortKey::Number),
         _ => SortKey::Text(element.as_str().map_or_else(|| element.to_string(), str::to_lowercase)),
     }
 }
