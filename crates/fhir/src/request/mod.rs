@@ -12,8 +12,6 @@ mod decode;
 mod media;
 mod path;
 mod query;
-#[cfg(test)]
-mod tests;
 mod value;
 
 use std::fmt;
@@ -236,11 +234,9 @@ pub fn read(raw: &Raw<'_>) -> Result<Interaction, InvalidRequest> {
     media::check_accept(raw.accept)?;
     let pairs = decode::pairs(raw.query.unwrap_or_default())?;
     match target {
-        path::Target::Capabilities => {
-            query::view(&pairs, query::Place::Capabilities).map(|_| Interaction::Capabilities)
-        }
+        path::Target::Capabilities => query::view(&pairs, query::Offers::Format).map(|_| Interaction::Capabilities),
         path::Target::Instance(kind, id) => {
-            query::view(&pairs, query::Place::Read).map(|view| Interaction::Read { kind, id, view })
+            query::view(&pairs, query::Offers::FormatAndProjection).map(|view| Interaction::Read { kind, id, view })
         }
         path::Target::Type(kind) => match query::page(&pairs)? {
             Some(token) => Ok(Interaction::Page { kind, token }),

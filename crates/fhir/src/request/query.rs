@@ -8,11 +8,11 @@ use super::{
 use crate::ResourceType;
 use crate::params::{self, ParamKind, SearchParam};
 
-/// Where a query stands.
+/// Which parameters about the answer are offered.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Place {
-    Capabilities,
-    Read,
+pub(super) enum Offers {
+    Format,
+    FormatAndProjection,
 }
 
 /// The page token, when the query is exactly one (PG-01).
@@ -34,11 +34,11 @@ pub(super) fn page(pairs: &[Pair]) -> Result<Option<String>, InvalidRequest> {
 }
 
 /// The parameters of a read or of the metadata; search parameters have no meaning there (RD-35).
-pub(super) fn view(pairs: &[Pair], place: Place) -> Result<View, InvalidRequest> {
+pub(super) fn view(pairs: &[Pair], offers: Offers) -> Result<View, InvalidRequest> {
     let mut controls = Controls::default();
     for pair in pairs {
         let projects = matches!(pair.key.as_str(), "_elements" | "_summary");
-        if (projects && place == Place::Capabilities) || !controls.take_view(pair)? {
+        if (projects && offers == Offers::Format) || !controls.take_view(pair)? {
             return Err(unknown(&pair.key));
         }
     }

@@ -1,1 +1,0 @@
-//! Request tables by case.
