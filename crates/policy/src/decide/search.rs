@@ -1,0 +1,313 @@
+//! Searches: which patient they name, what they would infer or include, and how the upstream is made to narrow them.
+
+use domain::{Actions, Reason};
+use fhir::owner::{self, OwnerRule};
+use fhir::params::{self, ParamKind, SearchParam};
+use fhir::references::{self, Reference};
+use fhir::request::{Include, Modifier, Param, Search};
+use fhir::{Id, ResourceType};
+
+use super::{Denial, Frame, other_patient};
+use crate::criteria;
+use crate::permit::{Plan, Shape, UpstreamCall};
+
+/// An id no server gives out: 64 characters of one kind. Sent where a search can match nothing.
+const NO_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+pub(super) fn plan(frame: Frame<'_>, mut search: Search) -> Result<Plan, Denial> {
+    let kind = search.kind;
+    frame.check_scope(kind, Actions::SEARCH)?;
+    let named = name_patient(&frame, &mut search)?;
+    frame.check_type(kind)?;
+    refuse_inference(&frame, &search)?;
+    if search.count == Some(0) {
+        return Err(Denial::new(Reason::NotSupported, "`_count=0` asks for a total, which is not offered"));
+    }
+    let narrowed_by = narrow(&frame, &mut search)?;
+    impose_filters(&frame, &mut search);
+    search.params.sort_by(|a, b| (a.name, a.modifier, &a.values).cmp(&(b.name, b.modifier, &b.values)));
+    search.params.dedup();
+    // Inclusion follows the grants; what is dropped is missing from the self link (IN-02, IN-06).
+    search.includes.retain(|include| may_include(&frame, include));
+    search.revincludes.retain(|include| frame.grants.includes(include.source));
+    search.count = search.count.map(|count| count.min(frame.rules.count_max));
+    search.total = None;
+    let applied = search.canonical_query();
+    let view = std::mem::take(&mut search.view);
+    if named.empty {
+        search.params =
+            vec![Param { name: "_id", kind: ParamKind::Token, modifier: None, values: vec![NO_ID.to_owned()] }];
+        search.includes.clear();
+        search.revincludes.clear();
+        search.sort.clear();
+        search.count = Some(1);
+    }
+    let call = UpstreamCall { path: kind.name().to_owned(), query: search.canonical_query() };
+    let includes = !search.includes.is_empty() || !search.revincludes.is_empty();
+    let shape = Shape::Search { empty: named.empty, narrowed_by, includes, applied, page: None };
+    let remark = (narrowed_by.is_some() && !named.patient).then_some(Reason::UnboundSearch);
+    Ok(frame.plan(kind, call, shape, view, Actions::SEARCH, remark))
+}
+
+pub(super) fn unproved(kind: ResourceType, param: &str) -> Denial {
+    Denial::new(
+        Reason::FilterUnproved,
+        format!(
+            "the server behind the gate was seen to ignore `{param}` on `{kind}`; an operator must run `hilum check`"
+        ),
+    )
+}
+
+/// What a search says of patients.
+struct Named {
+    /// It names the session's patient.
+    patient: bool,
+    /// Nothing can match it.
+    empty: bool,
+}
+
+/// What one value of a reference parameter means.
+enum Meaning {
+    /// The session's patient.
+    Session,
+    /// Another patient.
+    Other,
+    /// Some instance of ours that is no patient, in relative form.
+    Instance(String),
+    /// Left as it is: a canonical URL, or a bare id of something that need not be a patient.
+    Kept,
+    /// Can match nothing here: another server's instance, or not a patient where only the patient counts.
+    Nothing,
+}
+
+/// Judges and canonicalises every parameter that may point to a patient (SR-03 … SR-17, SR-39).
+fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial> {
+    let kind = search.kind;
+    let mut named = Named { patient: false, empty: false };
+    for param in &mut search.params {
+        if kind == ResourceType::PATIENT && param.name == "_id" {
+            named.patient = true;
+            if param.modifier.is_some() {
+                return Err(unoffered(param));
+            }
+            param.values.retain(|id| *id == frame.patient.as_str());
+            if param.values.is_empty() {
+                return Err(other_patient());
+            }
+            continue;
+        }
+        if param.kind != ParamKind::Reference {
+            continue;
+        }
+        let Some(known) = params::find(kind, param.name) else { return Err(unoffered(param)) };
+        let target = match param.modifier {
+            None => None,
+            Some(Modifier::Type(target)) => Some(target),
+            Some(Modifier::Missing) if !known.patient => continue,
+            Some(_) => return Err(unoffered(param)),
+        };
+        let only_patient = narrows(kind, known);
+        let (mut kept, mut others) = (Vec::new(), 0_usize);
+        for value in &param.values {
+            match meaning(frame, known, target, only_patient, value) {
+                Meaning::Session => {
+                    named.patient |= only_patient;
+                    kept.push(format!("Patient/{}", frame.patient));
+                }
+                Meaning::Other => others += 1,
+                Meaning::Instance(text) => kept.push(text),
+                Meaning::Kept => kept.push(value.clone()),
+                Meaning::Nothing => {}
+            }
+        }
+        kept.dedup();
+        if kept.is_empty() {
+            if others > 0 {
+                return Err(other_patient());
+            }
+            named.empty = true;
+            // The search is answered locally with nothing; its own words stay for the self link.
+            continue;
+        }
+        param.modifier = None;
+        param.values = kept;
+    }
+    Ok(named)
+}
+
+/// Whether a parameter says whose a resource is: there only the session's patient can match.
+fn narrows(kind: ResourceType, param: &SearchParam) -> bool {
+    param.patient
+        && match owner::rule(kind) {
+            OwnerRule::Primary(paths) | OwnerRule::Added(paths) => {
+                !param.paths.is_empty()
+                    && param.paths.iter().all(|path| paths.iter().any(|known| known.elements == path.elements))
+            }
+            _ => params::narrow_by(kind) == Some(param.name) && param.name == "patient",
+        }
+}
+
+fn meaning(
+    frame: &Frame<'_>,
+    param: &SearchParam,
+    target: Option<ResourceType>,
+    only_patient: bool,
+    value: &str,
+) -> Meaning {
+    let patient = frame.patient.as_str();
+    let instance = |kind: ResourceType, id: &str| match kind {
+        ResourceType::PATIENT if id == patient => Meaning::Session,
+        ResourceType::PATIENT => Meaning::Other,
+        _ if only_patient => Meaning::Nothing,
+        kind if target.is_some_and(|target| target != kind) => Meaning::Nothing,
+        kind => Meaning::Instance(format!("{kind}/{id}")),
+    };
+    match references::parse(value) {
+        Reference::Relative { kind, id, .. } => instance(kind, id),
+        Reference::Absolute { base, kind, id, .. } => {
+            if base == frame.rules.upstream_base || base == frame.rules.public_base {
+                instance(kind, id)
+            } else {
+                Meaning::Nothing
+            }
+        }
+        Reference::Fragment(_) => Meaning::Nothing,
+        Reference::Other(id) if Id::fits(id) => match target {
+            Some(target) => instance(target, id),
+            None if only_patient || param.targets == [ResourceType::PATIENT] => instance(ResourceType::PATIENT, id),
+            None if param.patient && id == patient => Meaning::Kept,
+            None => match param.targets {
+                [only] => instance(*only, id),
+                _ => Meaning::Kept,
+            },
+        },
+        Reference::Other(_) if param.patient => Meaning::Nothing,
+        Reference::Other(_) => Meaning::Kept,
+    }
+}
+
+fn unoffered(param: &Param) -> Denial {
+    let modifier = param.modifier.map(|modifier| format!(":{}", modifier.as_str())).unwrap_or_default();
+    Denial::new(Reason::NotSupported, format!("`{}{modifier}` is not offered", param.name))
+}
+
+/// S1-26: a type behind a chain that is not granted is 403; one that is, is still 400, since hop targets are unproved.
+fn refuse_inference(frame: &Frame<'_>, search: &Search) -> Result<(), Denial> {
+    let Some(first) = search.inference.first() else { return Ok(()) };
+    for inference in &search.inference {
+        if let Some(kind) = inference.types.iter().find(|kind| !frame.grants.includes(**kind)) {
+            return Err(Denial::new(
+                Reason::InferenceRefused,
+                format!("`{}` would draw conclusions from `{kind}`, which is not granted", inference.param),
+            ));
+        }
+    }
+    Err(Denial::new(Reason::NotSupported, format!("`{}`: chains and reverse chains are not offered", first.param)))
+}
+
+fn may_include(frame: &Frame<'_>, include: &Include) -> bool {
+    let Some(param) = params::find(include.source, include.param) else { return false };
+    match include.target {
+        Some(target) => param.targets.contains(&target) && frame.grants.includes(target),
+        None => param.targets.iter().any(|target| frame.grants.includes(*target)),
+    }
+}
+
+/// Imposes the patient on the upstream search; gives back by which parameter.
+fn narrow(frame: &Frame<'_>, search: &mut Search) -> Result<Option<&'static str>, Denial> {
+    let kind = search.kind;
+    if frame.grants.shares(kind) {
+        return Ok(None);
+    }
+    let usual = params::narrow_by(kind);
+    let mut proved = frame.rules.filters.proved_for(kind).peekable();
+    let name = if proved.peek().is_none() {
+        usual
+    } else {
+        // What was proved comes first; of several, the usual one.
+        let found: Vec<&'static str> = proved.filter_map(|name| filters_by_patient(kind, name)).collect();
+        found.iter().find(|name| Some(**name) == usual).or(found.first()).copied()
+    };
+    let Some(name) = name else {
+        return Err(Denial::new(
+            Reason::NotSupported,
+            format!(
+                "searches of `{kind}` cannot be narrowed to one patient at the server behind the gate; read by id instead"
+            ),
+        ));
+    };
+    if frame.rules.filters.is_poisoned(kind, name) {
+        return Err(unproved(kind, name));
+    }
+    let (param_kind, value) = match kind {
+        ResourceType::PATIENT => (ParamKind::Token, frame.patient.to_string()),
+        _ => (ParamKind::Reference, format!("Patient/{}", frame.patient)),
+    };
+    let imposed = Param { name, kind: param_kind, modifier: None, values: vec![value] };
+    // A list that also holds others (`actor=Patient/P1,Practitioner/x`) stays beside it: both must hold.
+    if !search.params.contains(&imposed) {
+        search.params.push(imposed);
+    }
+    Ok(Some(name))
+}
+
+fn filters_by_patient(kind: ResourceType, name: &str) -> Option<&'static str> {
+    let param = params::find(kind, name)?;
+    let by_id = kind == ResourceType::PATIENT && param.name == "_id";
+    (by_id || param.patient && kind != ResourceType::PATIENT).then_some(param.name)
+}
+
+/// Sends the scope's own query along where one search can say it; otherwise verification alone applies it (SR-32).
+fn impose_filters(frame: &Frame<'_>, search: &mut Search) {
+    let kind = search.kind;
+    let mut filters = Vec::new();
+    for clause in frame.grants.covering(kind, &[Actions::SEARCH]) {
+        match &clause.scope.filter {
+            Some(filter) => filters.push(filter),
+            None => return,
+        }
+    }
+    let imposed = match filters.as_slice() {
+        [only] => only.pairs.iter().map(|(name, value)| imposed(frame, kind, name, &[value])).collect(),
+        [first, ..] => {
+            let pairs: Option<Vec<_>> = filters
+                .iter()
+                .map(|filter| match filter.pairs.as_slice() {
+                    [(name, value)] => Some((name, value)),
+                    _ => None,
+                })
+                .collect();
+            let name = first.pairs.first().map(|(name, _)| name);
+            match (pairs, name) {
+                (Some(pairs), Some(name)) if pairs.iter().all(|(other, _)| *other == name) => {
+                    let values: Vec<&String> = pairs.iter().map(|(_, value)| *value).collect();
+                    imposed(frame, kind, name, &values).map(|param| vec![param])
+                }
+                _ => None,
+            }
+        }
+        [] => None,
+    };
+    search.params.extend(imposed.into_iter().flatten());
+}
+
+fn imposed(frame: &Frame<'_>, kind: ResourceType, name: &str, values: &[&String]) -> Option<Param> {
+    let known = criteria::param(kind, name)?;
+    if frame.rules.filters.is_poisoned(kind, name) {
+        return None;
+    }
+    let mut alternatives = Vec::new();
+    for value in values {
+        for alternative in criteria::alternatives(value) {
+            // `\|` and `\$` cannot be told from separators once un-escaped: left to verification.
+            if alternative.contains("\\|") || alternative.contains("\\$") {
+                return None;
+            }
+            let alternative = criteria::unescape(&alternative)?;
+            if !alternatives.contains(&alternative) {
+                alternatives.push(alternative);
+            }
+        }
+    }
+    Some(Param { name: known.name, kind: known.kind, modifier: None, values: alternatives })
+}

@@ -1,0 +1,120 @@
+//! What a session may touch: class ∩ expected types ∩ profile ∩ scope, as the clauses that are left of it.
+
+use domain::{Actions, Integration, Level, Scope, Session, TaskProfile};
+use fhir::ResourceType;
+use fhir::json::Value;
+use fhir::owner::{self, OwnerRule};
+
+use crate::criteria;
+use crate::rules::TenantRules;
+
+/// Read or search: what covers an included or contained resource (IN-22).
+pub(crate) const EITHER: [Actions; 2] = [Actions::READ, Actions::SEARCH];
+
+/// A set of resource types: one bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kinds([u64; 3]);
+
+impl Kinds {
+    fn of(kinds: impl Iterator<Item = ResourceType>) -> Self {
+        let mut set = Self::default();
+        for kind in kinds {
+            if let Some(word) = set.0.get_mut(kind.index() / 64) {
+                *word |= 1 << (kind.index() % 64);
+            }
+        }
+        set
+    }
+
+    pub(crate) fn contains(self, kind: ResourceType) -> bool {
+        self.0.get(kind.index() / 64).is_some_and(|word| word & (1 << (kind.index() % 64)) != 0)
+    }
+}
+
+/// One clause of the session's scope, narrowed by one of the profile's.
+#[derive(Clone)]
+pub(crate) struct Clause {
+    /// Its place in the session's scope.
+    pub(crate) index: u32,
+    pub(crate) scope: Scope,
+}
+
+/// The clauses that are left, and the types they may reach.
+pub(crate) struct Grants {
+    clauses: Vec<Clause>,
+    expected: Kinds,
+    shared: Kinds,
+}
+
+impl Grants {
+    /// `patient/` clauses alone: others never widen a patient's session (SC-07).
+    pub(crate) fn new(
+        integration: &Integration,
+        profile: &TaskProfile,
+        session: &Session,
+        rules: &TenantRules,
+    ) -> Self {
+        let mut clauses: Vec<Clause> = Vec::new();
+        for (index, asked) in (0u32..).zip(&session.scopes.0) {
+            if asked.level != Level::Patient || integration.class.check_scope(asked).is_err() {
+                continue;
+            }
+            for allowed in &profile.scopes.0 {
+                if let Some(scope) = asked.intersect(allowed)
+                    && !clauses.iter().any(|clause| clause.scope == scope)
+                {
+                    clauses.push(Clause { index, scope });
+                }
+            }
+        }
+        let shared = rules.shared.iter().copied().filter(|kind| is_outside(*kind) && owner::shareable(*kind));
+        Self { clauses, expected: Kinds::of(integration.expected.iter().copied()), shared: Kinds::of(shared) }
+    }
+
+    /// Clauses that cover `kind` with one of `letters` and can be evaluated here.
+    pub(crate) fn covering(&self, kind: ResourceType, letters: &[Actions]) -> impl Iterator<Item = &Clause> {
+        self.clauses.iter().filter(move |clause| {
+            letters.iter().any(|letter| clause.scope.covers(kind, *letter))
+                && clause.scope.filter.as_ref().is_none_or(|filter| criteria::evaluable(kind, filter))
+        })
+    }
+
+    /// Whether the integration is expected to touch `kind` (S2-04).
+    pub(crate) fn expects(&self, kind: ResourceType) -> bool {
+        self.expected.contains(kind)
+    }
+
+    /// Whether the tenant shares `kind`, a type that is nobody's (p4).
+    pub(crate) fn shares(&self, kind: ResourceType) -> bool {
+        self.shared.contains(kind)
+    }
+
+    /// Whether resources of `kind` can be released to anyone: owned by a patient, or shared.
+    pub(crate) fn releasable(&self, kind: ResourceType) -> bool {
+        !is_outside(kind) || self.shares(kind)
+    }
+
+    /// Whether `kind` may come along with a search as an included resource.
+    pub(crate) fn includes(&self, kind: ResourceType) -> bool {
+        self.expects(kind) && self.releasable(kind) && self.covering(kind, &EITHER).next().is_some()
+    }
+
+    /// The first clause that admits `resource`, criteria included.
+    pub(crate) fn admits(&self, kind: ResourceType, letters: &[Actions], resource: Value<'_>) -> Option<u32> {
+        if !self.expects(kind) || !self.releasable(kind) {
+            return None;
+        }
+        self.covering(kind, letters)
+            .find(|clause| clause.scope.filter.as_ref().is_none_or(|filter| criteria::holds(kind, filter, resource)))
+            .map(|clause| clause.index)
+    }
+}
+
+fn is_outside(kind: ResourceType) -> bool {
+    matches!(owner::rule(kind), OwnerRule::Outside)
+}
+
+/// The scope that would have covered a read or search of `kind`.
+pub(crate) fn suggestion(kind: ResourceType) -> String {
+    format!("patient/{kind}.rs")
+}

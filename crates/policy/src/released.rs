@@ -1,0 +1,141 @@
+//! What verification let through: the only body that may reach a caller.
+
+use domain::Reason;
+use fhir::ResourceType;
+
+use crate::permit::UpstreamCall;
+
+/// Resources let through and held back.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Released, included ones among them.
+    pub released: u32,
+    /// Held back.
+    pub filtered: u32,
+}
+
+/// Something in the upstream's answer that a person must look at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A match of a search narrowed by `param` was another patient's: the upstream ignored the filter.
+    ForeignMatch {
+        /// The type searched.
+        kind: ResourceType,
+        /// The parameter that should have filtered.
+        param: String,
+    },
+    /// A `next` link led away from the upstream, and was dropped (PG-06).
+    ForeignLink,
+}
+
+/// The verified answer. Made by `verify` alone; owns what the audit record and the responder need.
+// INVARIANT: `body` holds only bytes that verification released, or text of our own.
+pub struct Released {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    pub(crate) etag: Option<String>,
+    pub(crate) last_modified: Option<String>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) counts: Counts,
+    pub(crate) resources: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) clauses: Vec<u32>,
+    pub(crate) call: UpstreamCall,
+    pub(crate) kind: ResourceType,
+    pub(crate) interaction: &'static str,
+    pub(crate) upstream_status: u16,
+}
+
+/// Holds PHI: debug output shows the status only.
+impl std::fmt::Debug for Released {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Released({}, [sealed])", self.status)
+    }
+}
+
+impl Released {
+    /// The status to answer with: 200, 404, 502 or 503.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body to answer with: FHIR JSON, an OperationOutcome of ours for anything but 200.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body, taken.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// A weak entity tag made of the resource's version; reads only.
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
+    /// The upstream's `Last-Modified`, if it is a date and a resource was released; reads only.
+    #[must_use]
+    pub fn last_modified(&self) -> Option<&str> {
+        self.last_modified.as_deref()
+    }
+
+    /// Why nothing was released, or what is remarkable about the release.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// How many resources were released and held back.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Released resources, `Type/id` or `Type/id/_history/version`.
+    #[must_use]
+    pub fn resources(&self) -> &[String] {
+        &self.resources
+    }
+
+    /// What a person must look at.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Indexes of the session's scope clauses that allowed it, ascending.
+    #[must_use]
+    pub fn clauses(&self) -> &[u32] {
+        &self.clauses
+    }
+
+    /// The upstream call it came from.
+    #[must_use]
+    pub fn call(&self) -> &UpstreamCall {
+        &self.call
+    }
+
+    /// The type asked for.
+    #[must_use]
+    pub fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    /// `read`, `search` or `page`.
+    #[must_use]
+    pub fn interaction_name(&self) -> &'static str {
+        self.interaction
+    }
+
+    /// The status the upstream answered with, for operators only.
+    #[must_use]
+    pub fn upstream_status(&self) -> u16 {
+        self.upstream_status
+    }
+}

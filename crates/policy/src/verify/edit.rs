@@ -1,0 +1,69 @@
+//! Changes to a resource, spliced into its original bytes: what is not edited leaves exactly as it came (FM-07).
+
+use std::ops::Range;
+
+use fhir::ResourceType;
+use fhir::json::{Key, Value};
+
+/// One replacement. Some depend on whether an instance is released in the same answer.
+struct Edit {
+    range: Range<usize>,
+    with: String,
+    /// Only if this instance is not among the released ones.
+    unless: Option<(ResourceType, String)>,
+}
+
+/// The edits of one resource.
+#[derive(Default)]
+pub(super) struct Edits(Vec<Edit>);
+
+impl Edits {
+    pub(super) fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
+        self.0.push(Edit { range, with: with.into(), unless: None });
+    }
+
+    /// Takes the members `gone` picks out of `object`, commas included.
+    pub(super) fn remove_members(
+        &mut self,
+        object: Value<'_>,
+        gone: &mut dyn FnMut(&Key<'_>) -> bool,
+        unless: Option<&(ResourceType, String)>,
+    ) {
+        let members: Vec<_> =
+            object.members().map(|(key, value)| (key.span().start, value.span().end, gone(&key))).collect();
+        let mut kept_before = false;
+        let mut end_before = object.span().start;
+        for (at, (start, end, gone)) in members.iter().enumerate() {
+            if *gone {
+                let next = members.get(at + 1).map_or(*end, |(next, ..)| *next);
+                // After a kept member the comma before goes, at the front the comma behind.
+                let range = if kept_before { end_before..*end } else { *start..next };
+                self.0.push(Edit { range, with: String::new(), unless: unless.cloned() });
+            }
+            kept_before |= !gone;
+            end_before = *end;
+        }
+    }
+
+    /// Decides the conditional edits and puts all in order; afterwards the edits can be applied.
+    pub(super) fn settle(&mut self, released: &mut dyn FnMut(ResourceType, &str) -> bool) {
+        self.0.retain(|edit| edit.unless.as_ref().is_none_or(|(kind, id)| !released(*kind, id)));
+        // Of two that overlap the wider comes first, and swallows the other.
+        self.0.sort_by(|a, b| (a.range.start, b.range.end).cmp(&(b.range.start, a.range.end)));
+    }
+
+    /// Appends the bytes of `range`, edited.
+    pub(super) fn apply(&self, out: &mut Vec<u8>, text: &str, range: Range<usize>) {
+        let mut at = range.start;
+        let first = self.0.partition_point(|edit| edit.range.start < range.start);
+        for edit in self.0.iter().skip(first).take_while(|edit| edit.range.start < range.end) {
+            if edit.range.start < at {
+                continue;
+            }
+            out.extend(text.get(at..edit.range.start).unwrap_or("").as_bytes());
+            out.extend(edit.with.as_bytes());
+            at = edit.range.end;
+        }
+        out.extend(text.get(at..range.end).unwrap_or("").as_bytes());
+    }
+}

@@ -1,0 +1,217 @@
+//! Walks a resource that may be released: what it says of others is masked (p11), what it must not hold refuses it.
+
+use fhir::ResourceType;
+use fhir::json::{Kind, Value, quote};
+use fhir::references::{self, Place, Reference};
+
+use super::edit::Edits;
+use super::judge::{self, Party, Refusal};
+use crate::grants::EITHER;
+use crate::permit::Plan;
+
+/// What stands in place of a reference to another patient (R4, data-absent-reason).
+const MASKED: &str = concat!(
+    r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","#,
+    r#""valueCode":"masked"}]}"#
+);
+
+/// Collects the edits of `resource`; refuses it if it holds what no edit can take out.
+pub(super) fn walk(plan: &Plan, kind: ResourceType, resource: Value<'_>, edits: &mut Edits) -> Result<(), Refusal> {
+    let strict = plan.grants.shares(kind);
+    Walk { plan, edits, root: resource, strict, inside: false }.resource(kind, resource)
+}
+
+struct Walk<'w, 'd> {
+    plan: &'w Plan,
+    edits: &'w mut Edits,
+    root: Value<'d>,
+    /// Another patient anywhere refuses the whole: shared types (p4) and contained resources (CT-04).
+    strict: bool,
+    /// Within `contained`.
+    inside: bool,
+}
+
+impl<'d> Walk<'_, 'd> {
+    fn resource(&mut self, kind: ResourceType, resource: Value<'d>) -> Result<(), Refusal> {
+        let root = Place::root(kind);
+        for (key, value) in resource.members() {
+            match &*key.text() {
+                "resourceType" | "id" => {}
+                "contained" => self.contained(value)?,
+                name => self.value(name, root.child(name), value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Contained resources are judged by their own type; another patient among them cannot be told from the session's.
+    fn contained(&mut self, list: Value<'d>) -> Result<(), Refusal> {
+        if self.inside || !list.is_array() {
+            return Err(Refusal);
+        }
+        for inner in list.elements() {
+            let kind: ResourceType = inner.get_str("resourceType").and_then(|name| name.parse().ok()).ok_or(Refusal)?;
+            let granted = self.plan.grants.admits(kind, &EITHER, inner).is_some();
+            if kind == ResourceType::PATIENT || !granted || !judge::contained_fits(self.plan, kind, inner, self.root) {
+                return Err(Refusal);
+            }
+            let mut walk = Walk { plan: self.plan, edits: self.edits, root: self.root, strict: true, inside: true };
+            walk.resource(kind, inner)?;
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, name: &str, place: Place, value: Value<'d>) -> Result<(), Refusal> {
+        match value.kind() {
+            Kind::Object => self.object(name, place, value),
+            Kind::Array => value.elements().try_for_each(|element| self.value(name, place, element)),
+            Kind::Plain | Kind::Escaped => {
+                self.text(name, value);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&mut self, name: &str, place: Place, object: Value<'d>) -> Result<(), Refusal> {
+        let (mut reference, mut names_someone, mut url) = (None, false, None);
+        for (key, value) in object.members() {
+            match &*key.text() {
+                "reference" if value.is_string() => reference = Some(value),
+                "identifier" | "display" => names_someone = true,
+                "url" if value.is_string() => url = Some(value),
+                // A resource anywhere but at the root or in `contained` was not judged.
+                "resourceType" => return Err(Refusal),
+                _ => {}
+            }
+        }
+        if let Some(reference) = reference {
+            return self.reference(place, object, reference);
+        }
+        if names_someone && (place.is_reference() || name.ends_with("Reference")) {
+            if self.strict && object.get("type").is_some_and(|kind| kind.is_str("Patient")) {
+                return Err(Refusal);
+            }
+            self.edits.replace(object.span(), MASKED);
+            return Ok(());
+        }
+        let drop_url = url.is_some_and(|url| is_attachment(name) && !self.is_ours(url));
+        if drop_url {
+            self.edits.remove_members(object, &mut |key| key.is("url") || key.is("_url"), None);
+        }
+        for (key, value) in object.members() {
+            match &*key.text() {
+                "url" | "_url" if drop_url => {}
+                name => self.value(name, place.child(name), value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An object with a `reference` text, wherever it stands: tables and extensions alike.
+    fn reference(&mut self, place: Place, object: Value<'d>, reference: Value<'d>) -> Result<(), Refusal> {
+        let text = reference.as_str().unwrap_or_default();
+        let known = match self.plan.party(&text) {
+            Party::Session => true,
+            Party::OtherPatient if self.strict => return Err(Refusal),
+            Party::Unknown if self.strict && text.contains("Patient") => return Err(Refusal),
+            Party::OtherPatient | Party::Unknown => {
+                self.edits.replace(object.span(), MASKED);
+                return Ok(());
+            }
+            Party::Contained if self.resolves(&text) => true,
+            Party::Contained => {
+                self.edits.replace(object.span(), MASKED);
+                return Ok(());
+            }
+            Party::Thing(_) => false,
+        };
+        if !known {
+            let instance = match references::parse(&text) {
+                Reference::Relative { kind, id, .. } => Some((kind, id.to_owned())),
+                Reference::Absolute { base, kind, id, .. } if base == self.plan.upstream_base => {
+                    Some((kind, id.to_owned()))
+                }
+                _ => None,
+            };
+            let mut names = |key: &fhir::json::Key<'_>| key.is("identifier") || key.is("display") || key.is("_display");
+            self.edits.remove_members(object, &mut names, instance.as_ref());
+        }
+        for (key, value) in object.members() {
+            let name = key.text();
+            self.value(&name, place.child(&name), value)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a fragment points into the released resource: at the container, or at something contained.
+    fn resolves(&self, text: &str) -> bool {
+        text == "#"
+            || text.strip_prefix('#').is_some_and(|id| {
+                self.root.get("contained").is_some_and(|list| {
+                    list.elements().any(|inner| inner.get("id").is_some_and(|found| found.is_str(id)))
+                })
+            })
+    }
+
+    /// Upstream URLs become ours wherever they stand; one that names another patient loses the id.
+    fn text(&mut self, name: &str, value: Value<'d>) {
+        let Some(text) = value.as_str() else { return };
+        let (ours, theirs) = (&self.plan.public_base, &self.plan.upstream_base);
+        if name == "div" {
+            if text.contains(theirs.as_str()) {
+                self.edits.replace(value.span(), quote(&text.replace(theirs.as_str(), ours)));
+            }
+            return;
+        }
+        if let Some(rest) = below(&text, theirs) {
+            let rest = if self.names_other(rest.trim_start_matches('/')) { "/Patient" } else { rest };
+            self.edits.replace(value.span(), quote(&format!("{ours}{rest}")));
+        } else if text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text) {
+            self.edits.replace(value.span(), quote("Patient"));
+        }
+    }
+
+    /// Whether a relative URL goes through another patient's record.
+    fn names_other(&self, relative: &str) -> bool {
+        relative.strip_prefix("Patient/").is_some_and(|rest| {
+            let end = rest.find(['/', '?', '#', '|']).unwrap_or(rest.len());
+            rest.get(..end) != Some(self.plan.patient.as_str())
+        })
+    }
+
+    /// Whether an attachment's URL leads to the upstream, absolute or relative; anything else is another host's (BI-08).
+    fn is_ours(&self, url: Value<'_>) -> bool {
+        let Some(text) = url.as_str() else { return false };
+        let relative = match below(&text, &self.plan.upstream_base) {
+            Some(rest) => rest.trim_start_matches('/'),
+            None => &*text,
+        };
+        match references::parse(relative) {
+            Reference::Relative { .. } => !self.names_other(relative),
+            _ => false,
+        }
+    }
+}
+
+/// What follows `base` in `text`, if `text` is at or below it.
+fn below<'t>(text: &'t str, base: &str) -> Option<&'t str> {
+    text.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#', '|']))
+}
+
+/// Elements of type Attachment in R4, by name.
+fn is_attachment(name: &str) -> bool {
+    matches!(name, "photo" | "presentedForm" | "content" | "document" | "image" | "attachment")
+        || name.ends_with("Attachment")
+}
+
+fn is_url_name(name: &str) -> bool {
+    ["uri", "url", "Uri", "Url", "Canonical", "source"].iter().any(|end| name.ends_with(end))
+}
+
+#[test]
+fn masked_is_json() {
+    assert!(fhir::json::Document::parse(MASKED.as_bytes()).is_ok());
+    assert_eq!(below("https://ehr/r4/x", "https://ehr/r4"), Some("/x"));
+    assert_eq!(below("https://ehr/r4x", "https://ehr/r4"), None);
+}
