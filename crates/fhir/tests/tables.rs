@@ -204,6 +204,13 @@ fn owners_follow_the_policy_row_by_row() {
         assert_eq!(params::narrow_by(kind).is_some(), owned, "{kind}");
         assert!(!(owned && owner::shareable(kind)), "{kind} is somebody's and cannot be shared (p4)");
     }
+    let added: Vec<String> = ResourceType::all()
+        .filter_map(|kind| match owner::rule(kind) {
+            OwnerRule::Added(paths) => Some(format!("{kind}.{}", paths[0].elements.join("."))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(added, ["Contract.subject", "Device.patient", "GuidanceResponse.subject", "Task.for"], "p4");
     let primary = |kind| match owner::rule(kind) {
         OwnerRule::Primary(paths) => paths[0].elements.join("."),
         other => format!("{other:?}"),
