@@ -2,6 +2,9 @@
 //!
 //! Field list: `spec/audit.md` §5.1. The encoding (deterministic CBOR, RFC 8949 §4.2) is in `audit/cbor.rs`.
 
+pub mod cbor;
+mod names;
+
 use crate::id::{ApprovalId, SessionId};
 
 /// What happened.

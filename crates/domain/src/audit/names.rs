@@ -1,0 +1,127 @@
+//! The stable numbers and names of kinds, phases and outcomes: numbers in the ledger, names for people and the API.
+
+use super::{Kind, Outcome, Phase};
+
+/// Number, name and value of every kind. Numbers are on disk for ten years: never change or reuse one.
+const KINDS: &[(u8, &str, Kind)] = &[
+    (1, "fhir.read", Kind::FhirRead),
+    (2, "fhir.search", Kind::FhirSearch),
+    (3, "fhir.denied", Kind::FhirDenied),
+    (4, "fhir.error", Kind::FhirError),
+    (5, "token.issue", Kind::TokenIssue),
+    (6, "token.denied", Kind::TokenDenied),
+    (7, "token.revoke", Kind::TokenRevoke),
+    (8, "token.introspect", Kind::TokenIntrospect),
+    (9, "launch.mint", Kind::LaunchMint),
+    (10, "launch.denied", Kind::LaunchDenied),
+    (11, "relationship.check", Kind::RelationshipCheck),
+    (12, "session.end", Kind::SessionEnd),
+    (13, "registry.change", Kind::RegistryChange),
+    (14, "registry.denied", Kind::RegistryDenied),
+    (15, "audit.read", Kind::AuditRead),
+    (16, "alert", Kind::Alert),
+    (17, "boot", Kind::Boot),
+    (18, "key.change", Kind::KeyChange),
+    (19, "flood", Kind::Flood),
+];
+
+impl Kind {
+    /// Its number in the ledger.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        KINDS.iter().find(|(_, _, kind)| *kind == self).map_or(0, |(code, _, _)| *code)
+    }
+
+    /// Its name, e.g. `fhir.read`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, _, kind)| *kind == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// The kind of a number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        KINDS.iter().find(|(number, _, _)| *number == code).map(|(_, _, kind)| *kind)
+    }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        KINDS.iter().find(|(_, known, _)| *known == name).map(|(_, _, kind)| *kind)
+    }
+}
+
+impl Phase {
+    /// Its number in the ledger.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Intent => 1,
+            Self::Outcome => 2,
+        }
+    }
+
+    /// The phase of a number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Done, Self::Intent, Self::Outcome].into_iter().find(|phase| phase.code() == code)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+        }
+    }
+}
+
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Success, Self::Denied, Self::Failed];
+
+    /// Its number in the ledger.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Denied => 1,
+            Self::Failed => 2,
+        }
+    }
+
+    /// The outcome of a number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.code() == code)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The outcome of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+#[test]
+fn every_number_and_name_is_one_kind() {
+    for (code, name, kind) in KINDS {
+        assert_eq!((kind.code(), kind.name()), (*code, *name));
+        assert_eq!((Kind::from_code(*code), Kind::from_name(name)), (Some(*kind), Some(*kind)));
+    }
+    assert_eq!(Kind::from_code(0), None);
+    assert_eq!(Outcome::from_name("denied"), Some(Outcome::Denied));
+    assert_eq!(Phase::from_code(2), Some(Phase::Outcome));
+}
