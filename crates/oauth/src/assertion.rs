@@ -122,7 +122,8 @@ pub fn read(assertion: &[u8]) -> Result<UnverifiedAssertion, InvalidAssertion> {
         Some(typ) if typ.eq_ignore_ascii_case("client-authentication+jwt") => true,
         Some(_) => return Err(InvalidAssertion::Type),
     };
-    let kid = jws.header.kid.clone().filter(|kid| kid.len() <= crate::jwk::KID_BYTES_MAX).ok_or(InvalidAssertion::Kid)?;
+    let kid =
+        jws.header.kid.clone().filter(|kid| kid.len() <= crate::jwk::KID_BYTES_MAX).ok_or(InvalidAssertion::Kid)?;
     let claims = &jws.claims;
     let client = text(claims, "iss", NAME_BYTES_MAX).ok_or(InvalidAssertion::Client)?.to_owned();
     if text(claims, "sub", NAME_BYTES_MAX) != Some(&client) {
@@ -169,7 +170,8 @@ impl UnverifiedAssertion {
         now: Millis,
     ) -> Result<(), InvalidAssertion> {
         let now = now.div_euclid(1_000);
-        if self.expires <= now.saturating_sub(SKEW_SECONDS) || self.expires > now.saturating_add(ASSERTION_SECONDS_MAX) {
+        if self.expires <= now.saturating_sub(SKEW_SECONDS) || self.expires > now.saturating_add(ASSERTION_SECONDS_MAX)
+        {
             return Err(InvalidAssertion::Expiry);
         }
         for name in ["nbf", "iat"] {

@@ -26,7 +26,9 @@ impl std::fmt::Debug for FhirTask {
 
 /// Text that is not exactly one `fhir_task`; the message shows the form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("authorization_details must be [{{'type':'fhir_task','task':NAME,'patient':'Patient/ID'}}] with exactly one entry and no other member")]
+#[error(
+    "authorization_details must be [{{'type':'fhir_task','task':NAME,'patient':'Patient/ID'}}] with exactly one entry and no other member"
+)]
 pub struct InvalidDetails;
 
 impl FhirTask {

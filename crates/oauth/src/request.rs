@@ -151,11 +151,10 @@ impl TokenRequest {
         let grant = match (form.get("launch"), form.get("authorization_details")) {
             (Some(_), Some(_)) => return Err(invalid("send launch or authorization_details, not both")),
             (Some(ticket), None) => Grant::Ticket(ticket.to_owned()),
-            (None, Some(details)) => {
-                Grant::Relationship(FhirTask::read(details).map_err(|why| {
-                    OAuthError::new(ErrorCode::InvalidAuthorizationDetails, why.to_string())
-                })?)
-            }
+            (None, Some(details)) => Grant::Relationship(
+                FhirTask::read(details)
+                    .map_err(|why| OAuthError::new(ErrorCode::InvalidAuthorizationDetails, why.to_string()))?,
+            ),
             (None, None) => Grant::Absent,
         };
         let text = |name: &str| form.get(name).map(str::to_owned);
@@ -200,9 +199,7 @@ impl LaunchRequest {
         let patient = read_id(need("patient")?, "Patient/").ok_or_else(|| invalid("`patient` must be Patient/ID"))?;
         let encounter = match member(&object, "encounter")? {
             None => None,
-            Some(text) => {
-                Some(read_id(text, "Encounter/").ok_or_else(|| invalid("`encounter` must be Encounter/ID"))?)
-            }
+            Some(text) => Some(read_id(text, "Encounter/").ok_or_else(|| invalid("`encounter` must be Encounter/ID"))?),
         };
         Ok(Self { proof, agent, task, patient, encounter })
     }
