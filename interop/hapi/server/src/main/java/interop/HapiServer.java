@@ -1,6 +1,6 @@
 /**
  * A HAPI FHIR JPA server (R4) on one loopback port with H2 in memory: the real upstream of the interoperability tests.
- * Arguments: the port, and optionally the base URL the server believes it has. Nothing outlives the process.
+ * Argument: the port. Links carry the host that the request named, so that a proxy may stand before it. Nothing outlives the process.
  */
 package interop;
 
@@ -23,7 +23,7 @@ import ca.uhn.fhir.jpa.search.DatabaseBackedPagingProvider;
 import ca.uhn.fhir.jpa.subscription.channel.config.SubscriptionChannelConfig;
 import ca.uhn.fhir.jpa.subscription.submit.config.SubscriptionSubmitterConfig;
 import ca.uhn.fhir.rest.api.EncodingEnum;
-import ca.uhn.fhir.rest.server.HardcodedServerAddressStrategy;
+import ca.uhn.fhir.rest.server.IncomingRequestAddressStrategy;
 import ca.uhn.fhir.rest.server.RestfulServer;
 import ca.uhn.fhir.rest.server.provider.ResourceProviderFactory;
 import ca.uhn.fhir.rest.server.util.ISearchParamRegistry;
@@ -122,7 +122,6 @@ public final class HapiServer {
 
     public static void main(String[] args) throws Exception {
         int port = Integer.parseInt(args[0]);
-        String base = args.length > 1 ? args[1] : "http://127.0.0.1:" + port + "/fhir";
 
         AnnotationConfigApplicationContext beans = new AnnotationConfigApplicationContext(Config.class);
         FhirContext context = beans.getBean(FhirContext.class);
@@ -138,7 +137,7 @@ public final class HapiServer {
         capabilities.setImplementationDescription("HAPI FHIR JPA R4, test peer of Hilum");
         fhir.setServerConformanceProvider(capabilities);
         fhir.setPagingProvider(beans.getBean(DatabaseBackedPagingProvider.class));
-        fhir.setServerAddressStrategy(new HardcodedServerAddressStrategy(base));
+        fhir.setServerAddressStrategy(new IncomingRequestAddressStrategy());
         fhir.setDefaultResponseEncoding(EncodingEnum.JSON);
 
         Server jetty = new Server();
@@ -150,7 +149,7 @@ public final class HapiServer {
         servlets.addServlet(new ServletHolder(fhir), "/fhir/*");
         jetty.setHandler(servlets);
         jetty.start();
-        System.out.println("ready on " + base);
+        System.out.println("ready on port " + port);
         jetty.join();
     }
 }
