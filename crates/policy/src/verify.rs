@@ -22,7 +22,7 @@ use judge::Refusal;
 pub fn verify(answered: Answered, seal: &mut dyn FnMut(&PageCursor) -> Option<String>) -> Released {
     let Answered { plan, answer } = answered;
     let part = match read_answer(&answer) {
-        Err(part) => part,
+        Err(part) => *part,
         Ok(document) => match &plan.shape {
             Shape::Read { id } => read(&plan, id, &document, &answer),
             Shape::Search { .. } => search::search(&plan, document.root(), document.text(), seal),
@@ -93,21 +93,22 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
 }
 
 /// Status, media type and strict JSON, before any of it is looked at.
-fn read_answer(answer: &UpstreamAnswer) -> Result<Document<'_>, Part> {
+fn read_answer(answer: &UpstreamAnswer) -> Result<Document<'_>, Box<Part>> {
     match answer.status {
         200 => {}
         // 410 confirms that something existed, so it is the same 404 (RD-36).
-        404 | 410 => return Err(Part::not_found()),
+        404 | 410 => return Err(Box::new(Part::not_found())),
         429 | 503 | 504 => {
-            return Err(Part::refused(503, Reason::UpstreamUnavailable, outcome::upstream_unavailable()));
+            let body = outcome::upstream_unavailable();
+            return Err(Box::new(Part::refused(503, Reason::UpstreamUnavailable, body)));
         }
         // Redirects (ER-03), unasked 202 (EX-10), partial content, refusals of our own credential, faults.
-        _ => return Err(Part::broken()),
+        _ => return Err(Box::new(Part::broken())),
     }
     if !answer.content_type.as_deref().is_some_and(is_json) {
-        return Err(Part::broken());
+        return Err(Box::new(Part::broken()));
     }
-    Document::parse(&answer.body).map_err(|_| Part::broken())
+    Document::parse(&answer.body).map_err(|_| Box::new(Part::broken()))
 }
 
 /// FHIR JSON or plain JSON in UTF-8 (FM-04).

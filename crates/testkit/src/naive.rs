@@ -1,0 +1,320 @@
+//! A second, naive `verify`: written apart from `policy`, over a tree, for the types it knows. Slow and plain on purpose.
+//!
+//! It only answers whether a resource may be released at all; tests and fuzzing hold `policy` to it.
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Whose data may be released, and under which scope clauses.
+pub struct Session<'a> {
+    /// The patient's id.
+    pub patient: &'a str,
+    /// The upstream's base.
+    pub upstream: &'a str,
+    /// Per clause the type and its `(parameter, value)` pairs.
+    pub clauses: &'a [(&'a str, &'a [(&'a str, &'a str)])],
+    /// Shared types.
+    pub shared: &'a [&'a str],
+}
+
+/// Where the types this module knows say whose they are.
+const SUBJECTS: [(&str, &str); 10] = [
+    ("Observation", "subject"),
+    ("Condition", "subject"),
+    ("Encounter", "subject"),
+    ("MedicationRequest", "subject"),
+    ("DocumentReference", "subject"),
+    ("Procedure", "subject"),
+    ("Immunization", "patient"),
+    ("AllergyIntolerance", "patient"),
+    ("Coverage", "beneficiary"),
+    ("Task", "for"),
+];
+
+/// Every type this module has an opinion on.
+#[must_use]
+pub fn known_types() -> Vec<&'static str> {
+    let mut all: Vec<_> = SUBJECTS.iter().map(|(kind, _)| *kind).collect();
+    all.extend(["Patient", "Appointment", "Practitioner", "Organization", "Location", "Medication"]);
+    all
+}
+
+/// Reads JSON and refuses duplicate members.
+#[must_use]
+pub fn read(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice::<Strict>(text).ok().map(|strict| strict.0)
+}
+
+/// Whether the resource may be released to the session. Types it does not know may not.
+#[must_use]
+pub fn may_release(session: &Session<'_>, resource: &Value) -> bool {
+    let (Some(kind), Some(id)) = (text(resource, "resourceType"), text(resource, "id")) else { return false };
+    let owned = match kind {
+        "Patient" => id == session.patient,
+        "Appointment" => {
+            let actors: Vec<&Value> = list(resource.get("participant"))
+                .into_iter()
+                .filter_map(|participant| participant.get("actor"))
+                .collect();
+            actors.iter().any(|actor| is_session(session, actor))
+                && actors.iter().all(|actor| !may_be_other(session, actor))
+        }
+        kind if session.shared.contains(&kind) => !mentions_other(session, resource),
+        kind => SUBJECTS.iter().find(|(known, _)| *known == kind).is_some_and(|(_, element)| {
+            let subjects = list(resource.get(*element));
+            !subjects.is_empty() && subjects.iter().all(|subject| is_session(session, subject))
+        }),
+    };
+    owned && granted(session, kind, resource) && contains_nothing_else(session, resource)
+}
+
+/// The first thing in a released body that must not be there: another patient's reference, or an upstream URL.
+#[must_use]
+pub fn leak(session: &Session<'_>, body: &Value) -> Option<String> {
+    let mut found = None;
+    visit(body, &mut |object| {
+        if let Some(reference) = object.get("reference").and_then(Value::as_str)
+            && names_other(session, reference)
+        {
+            found = Some(reference.to_owned());
+        }
+        for value in object.values().filter_map(Value::as_str) {
+            if value.starts_with(session.upstream)
+                && !value.get(session.upstream.len()..).unwrap_or("").starts_with('x')
+            {
+                found = Some(value.to_owned());
+            }
+        }
+    });
+    found
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name)?.as_str()
+}
+
+fn list(value: Option<&Value>) -> Vec<&Value> {
+    match value {
+        Some(Value::Array(items)) => items.iter().flat_map(|item| list(Some(item))).collect(),
+        Some(value) => vec![value],
+        None => Vec::new(),
+    }
+}
+
+/// `Patient/id`, perhaps below the upstream base, perhaps with a version, and nothing else.
+fn is_session(session: &Session<'_>, reference: &Value) -> bool {
+    let Some(text) = text(reference, "reference") else { return false };
+    let plain = format!("Patient/{}", session.patient);
+    let absolute = format!("{}/{plain}", session.upstream);
+    [plain, absolute].iter().any(|wanted| {
+        text.strip_prefix(wanted.as_str()).is_some_and(|rest| {
+            rest.is_empty()
+                || rest.strip_prefix("/_history/").is_some_and(|version| {
+                    !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+                })
+        })
+    })
+}
+
+/// A reference text that speaks of some patient who is not provably the session's.
+fn names_other(session: &Session<'_>, reference: &str) -> bool {
+    let value = serde_json::json!({ "reference": reference });
+    !is_session(session, &value)
+        && !reference.starts_with('#')
+        && reference.split(['/', '?', '#', '|']).any(|segment| segment == "Patient")
+        && !public_own(session, reference)
+}
+
+/// A reference in public form to the session's own patient, as released bodies have.
+fn public_own(session: &Session<'_>, reference: &str) -> bool {
+    reference
+        .strip_prefix("https://pep/fhir/Patient/")
+        .is_some_and(|rest| rest.split('/').next() == Some(session.patient))
+}
+
+/// Anything that is neither the session's patient nor plainly a thing that is no person under care.
+fn may_be_other(session: &Session<'_>, reference: &Value) -> bool {
+    if is_session(session, reference) {
+        return false;
+    }
+    let Some(text) = text(reference, "reference") else { return true };
+    let segments: Vec<&str> = text.rsplit('/').collect();
+    !matches!(
+        segments.as_slice(),
+        [
+            _,
+            "Practitioner"
+                | "PractitionerRole"
+                | "Location"
+                | "HealthcareService"
+                | "Device"
+                | "RelatedPerson"
+                | "Organization",
+            ..
+        ]
+    )
+}
+
+fn mentions_other(session: &Session<'_>, resource: &Value) -> bool {
+    let mut found = false;
+    visit(resource, &mut |object| {
+        let named = object.get("reference").and_then(Value::as_str).is_some_and(|text| names_other(session, text));
+        found |= named;
+    });
+    found
+}
+
+fn granted(session: &Session<'_>, kind: &str, resource: &Value) -> bool {
+    session.clauses.iter().any(|(wanted, pairs)| {
+        *wanted == kind
+            && pairs.iter().all(|(param, value)| {
+                let found = match *param {
+                    "category" | "code" | "status" | "identifier" => list(resource.get(*param)),
+                    "_tag" => list(resource.get("meta").and_then(|meta| meta.get("tag"))),
+                    _ => return false,
+                };
+                value.split(',').any(|wanted| found.iter().any(|found| has_token(wanted, found)))
+            })
+    })
+}
+
+fn has_token(wanted: &str, found: &Value) -> bool {
+    let (system, code) = wanted.split_once('|').map_or((None, wanted), |(system, code)| (Some(system), code));
+    match found {
+        Value::String(text) => system.is_none() && text == code,
+        Value::Object(members) => {
+            let codings = match members.get("coding") {
+                Some(coding) => list(Some(coding)),
+                None => vec![found],
+            };
+            codings.iter().any(|coding| {
+                ["code", "value"].iter().any(|name| {
+                    let Some(theirs) = text(coding, name) else { return false };
+                    (code.is_empty() || theirs == code)
+                        && match system {
+                            None => true,
+                            Some("") => coding.get("system").is_none(),
+                            Some(system) => text(coding, "system") == Some(system),
+                        }
+                })
+            })
+        }
+        _ => false,
+    }
+}
+
+/// `contained` holds granted types only, no patient, nobody else's reference; and nowhere else stands a resource.
+fn contains_nothing_else(session: &Session<'_>, resource: &Value) -> bool {
+    let Value::Object(members) = resource else { return false };
+    let inner = match members.get("contained") {
+        None => &Vec::new(),
+        Some(Value::Array(inner)) => inner,
+        Some(_) => return false,
+    };
+    let contained_fit = inner.iter().all(|inner| {
+        let Some(kind) = text(inner, "resourceType") else { return false };
+        kind != "Patient"
+            && granted(session, kind, inner)
+            && !mentions_other(session, inner)
+            && inner.get("contained").is_none()
+    });
+    let mut nested = 0;
+    visit(resource, &mut |object| nested += usize::from(object.contains_key("resourceType")));
+    contained_fit && nested == 1 + inner.len()
+}
+
+fn visit<'v>(value: &'v Value, each: &mut dyn FnMut(&'v Map<String, Value>)) {
+    match value {
+        Value::Object(members) => {
+            each(members);
+            members.values().for_each(|value| visit(value, each));
+        }
+        Value::Array(items) => items.iter().for_each(|value| visit(value, each)),
+        _ => {}
+    }
+}
+
+/// A tree whose objects have no member twice.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(truth.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            out.push(item);
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
+            if out.insert(name, value).is_some() {
+                return Err(A::Error::custom("duplicate member"));
+            }
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+#[test]
+fn the_naive_opinion_on_the_fixture() {
+    let session = Session {
+        patient: "P1",
+        upstream: "https://ehr/r4",
+        clauses: &[("Observation", &[]), ("Patient", &[])],
+        shared: &["Practitioner"],
+    };
+    for (body, expected) in [
+        (r#"{"resourceType":"Observation","id":"O1","subject":{"reference":"Patient/P1"}}"#, true),
+        (r#"{"resourceType":"Observation","id":"O2","subject":{"reference":"Patient/P2"}}"#, false),
+        (r#"{"resourceType":"Observation","id":"O3","subject":{"reference":"Patient/P12"}}"#, false),
+        (r#"{"resourceType":"Observation","id":"O4","subject":{"reference":"Patient/P1/_history/3"}}"#, true),
+        (r#"{"resourceType":"Observation","id":"O5"}"#, false),
+        (r#"{"resourceType":"Patient","id":"P1"}"#, true),
+        (r#"{"resourceType":"Patient","id":"P2"}"#, false),
+        (r#"{"resourceType":"Condition","id":"C1","subject":{"reference":"Patient/P1"}}"#, false),
+    ] {
+        let value = read(body.as_bytes()).unwrap_or_default();
+        assert_eq!(may_release(&session, &value), expected, "{body}");
+    }
+    assert!(read(br#"{"a":1,"a":2}"#).is_none());
+}
