@@ -12,6 +12,7 @@ mod purge;
 mod registry;
 mod sessions;
 mod tokens;
+pub mod wal;
 mod writer;
 
 use std::sync::Arc;
