@@ -26,6 +26,8 @@ pub struct AccessClaims<'a> {
     pub session: &'a Session,
     /// `scope`, as answered.
     pub scope: &'a str,
+    /// The encounter the launch named, if any: answered, carried and introspected, and no boundary.
+    pub encounter: Option<&'a fhir::Id>,
 }
 
 /// Header and claims, ready for the signer; finish with [`jose::finish`].
@@ -52,6 +54,9 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
     });
     if let (Subject::Patient(patient), Value::Object(body)) = (&session.subject, &mut body) {
         body.insert("patient".into(), patient.as_str().into());
+        if let Some(encounter) = claims.encounter {
+            body.insert("encounter".into(), encounter.as_str().into());
+        }
     }
     jose::signing_input(&header, &body)
 }
@@ -126,6 +131,8 @@ pub struct VerifiedToken {
     pub issued_at: Millis,
     /// `scope` as answered.
     pub scope: String,
+    /// `encounter`, if the launch named one.
+    pub encounter: Option<fhir::Id>,
 }
 
 /// Verifies an access token.
@@ -172,6 +179,10 @@ fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<
         None if scopes.0.iter().all(|scope| scope.level == domain::Level::System) => Subject::Cohort,
         None => return None,
     };
+    let encounter = match claims.get("encounter") {
+        None => None,
+        Some(encounter) => Some(encounter.as_str()?.parse().ok()?),
+    };
     let id: SessionId = name("sid")?.parse().ok()?;
     let approval: ApprovalId = name("apr")?.parse().ok()?;
     let (issued, expires) = (time("iat")?, time("exp")?);
@@ -192,5 +203,5 @@ fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<
     if issuer != place.issuer || audience != place.audience || session.tenant != *place.tenant {
         return Some(Err(InvalidToken::Place));
     }
-    Some(Ok(VerifiedToken { session, issued_at: issued * 1_000, scope: scope.to_owned() }))
+    Some(Ok(VerifiedToken { session, issued_at: issued * 1_000, scope: scope.to_owned(), encounter }))
 }

@@ -321,7 +321,7 @@ fn key_sets_hold_public_strong_keys_only() {
     };
     use oauth::InvalidKeySet as Bad;
     assert_eq!(with("d", json!("AA")), Err(Bad::Private.to_string()), "NEG-145");
-    assert_eq!(with("kid", json!("")), Err(Bad::Kid.to_string()));
+    assert_eq!(with("kid", json!("")), Err(Bad::Empty.to_string()));
     assert_eq!(with("x", json!("AAAA")), Err(Bad::Key.to_string()));
     assert_eq!(with("y", json!(b64([7; 48]))), Err(Bad::Key.to_string()), "not on the curve");
     assert_eq!(with("use", json!("enc")), Err(Bad::Empty.to_string()));
@@ -335,7 +335,7 @@ fn key_sets_hold_public_strong_keys_only() {
     assert_eq!(parse(format!(r#"{{"keys":[{}]}}"#, vec!["{}"; 33].join(","))), Err(Bad::Size));
     for (n, e, why) in [
         (b64([0xff; 128]), "AQAB", Bad::Weak),
-        (b64([0xff; 1024]), "AQAB", Bad::Weak),
+        (b64([0xff; 1025]), "AQAB", Bad::Weak),
         (b64(modulus(&rsa)), "Aw", Bad::Weak),
         (b64(modulus(&rsa)), "AQAA", Bad::Weak),
         (b64([vec![0], modulus(&rsa)].concat()), "AQAB", Bad::Key),

@@ -48,6 +48,7 @@ fn made(key: &EcdsaKeyPair) -> String {
         issued_at: NOW,
         session: &session,
         scope: "patient/Patient.rs patient/Appointment.rs?status=booked",
+        encounter: None,
     };
     let input = signing_input("k1", &claims);
     let signature = key.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
