@@ -1,1 +1,152 @@
-//! The server's `broker` part.
+//! The broker: the only part that holds upstream credentials and the only way a request leaves for an upstream.
+//!
+//! `send` takes a `Permit` and gives an `Answered`: there is no other way to call an upstream's FHIR API on someone's behalf.
+//! Credentials never leave this folder; what holds one prints `[sealed]`.
+
+mod backend;
+mod check;
+mod client_keys;
+mod signer;
+mod upstream;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::TenantId;
+use policy::{Answered, Permit, UpstreamAnswer};
+
+pub use self::check::{CheckReport, FilterProof, FilterVerdict, Page};
+pub use self::client_keys::ClientKeys;
+pub use self::signer::KeyFileError;
+pub use self::upstream::DiscoveryError;
+use self::upstream::Upstream;
+use crate::clock::Clock;
+use crate::keys::KeyRing;
+use crate::outbound::{Lease, OpenOutboundError, Outbound};
+use crate::settings::{OutboundSettings, TenantSettings};
+
+/// Why the broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenBrokerError {
+    /// Outgoing connections cannot be set up.
+    #[error(transparent)]
+    Outbound(#[from] OpenOutboundError),
+    /// A key file cannot be used.
+    #[error("tenant `{tenant}`: {why}")]
+    Key {
+        /// Whose.
+        tenant: TenantId,
+        /// What is wrong.
+        why: KeyFileError,
+    },
+    /// A token file cannot be read.
+    #[error("tenant `{tenant}`: token file `{file}` holds no bearer token")]
+    Token {
+        /// Whose.
+        tenant: TenantId,
+        /// The file.
+        file: String,
+    },
+    /// A URL in the upstream's settings is not one Hilum calls.
+    #[error("tenant `{tenant}`: `{url}` is not an acceptable url")]
+    Url {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        url: String,
+    },
+}
+
+/// The broker; cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    tenants: HashMap<TenantId, Arc<Upstream>>,
+    client_keys: ClientKeys,
+}
+
+impl Broker {
+    /// A broker for `tenants`. Key and token files are read once here, so that a wrong one stops the start.
+    ///
+    /// # Errors
+    /// [`OpenBrokerError`] naming the tenant.
+    pub fn new(
+        tenants: &[TenantSettings],
+        outbound: &OutboundSettings,
+        _keys: KeyRing,
+        clock: Clock,
+    ) -> Result<Self, OpenBrokerError> {
+        Self::open(tenants, outbound, clock)
+    }
+
+    /// As [`Broker::new`], for those who have no key ring (`hilum check`).
+    ///
+    /// # Errors
+    /// As [`Broker::new`].
+    pub fn open(
+        tenants: &[TenantSettings],
+        outbound: &OutboundSettings,
+        clock: Clock,
+    ) -> Result<Self, OpenBrokerError> {
+        let outbound = Outbound::new(outbound)?;
+        let mut upstreams = HashMap::with_capacity(tenants.len());
+        for tenant in tenants {
+            let upstream = Upstream::open(tenant, outbound.clone(), clock.clone())?;
+            upstreams.insert(tenant.id.clone(), Arc::new(upstream));
+        }
+        let client_keys = ClientKeys::new(outbound, clock);
+        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys })))
+    }
+
+    /// Makes the permitted call. A failure is an answer too (502, 503 or 504 without a body), so that what follows, `verify`
+    /// and `record`, runs for it as for any other.
+    pub async fn send(&self, tenant: &TenantId, permit: Permit) -> Answered {
+        self.send_held(tenant, permit).await.0
+    }
+
+    /// As [`Broker::send`], with the answer's share of the process's memory: drop it once the body is gone.
+    pub async fn send_held(&self, tenant: &TenantId, permit: Permit) -> (Answered, Option<Lease>) {
+        let call = permit.call();
+        let (answer, lease) = match self.upstream(tenant) {
+            Some(upstream) => upstream.get(&call.path, &call.query).await,
+            None => (failed(503), None),
+        };
+        (permit.answered(answer), lease)
+    }
+
+    /// Public keys of the assertions by which Hilum authenticates to this tenant's upstream, as a JWK Set; empty without such.
+    #[must_use]
+    pub fn jwks(&self, tenant: &TenantId) -> Option<String> {
+        Some(self.upstream(tenant)?.jwks())
+    }
+
+    /// Keys of clients that are registered by URL.
+    #[must_use]
+    pub fn client_keys(&self) -> &ClientKeys {
+        &self.0.client_keys
+    }
+
+    /// Compares the upstream's own SMART discovery document, if it has one, with what is registered (S1-01).
+    ///
+    /// # Errors
+    /// [`DiscoveryError`] when they differ or the document cannot be read.
+    pub async fn check_discovery(&self, tenant: &TenantId) -> Result<(), DiscoveryError> {
+        let upstream = self.upstream(tenant).ok_or(DiscoveryError::Unreachable)?;
+        upstream.check_discovery().await
+    }
+
+    /// Proves what the upstream does with two test patients; see [`CheckReport`]. `None` for an unknown tenant.
+    pub async fn check(&self, tenant: &TenantId, a: &fhir::Id, b: &fhir::Id) -> Option<CheckReport> {
+        Some(check::run(self.upstream(tenant)?, a, b).await)
+    }
+
+    fn upstream(&self, tenant: &TenantId) -> Option<&Upstream> {
+        self.0.tenants.get(tenant).map(AsRef::as_ref)
+    }
+}
+
+/// An answer that stands for a failed call.
+fn failed(status: u16) -> UpstreamAnswer {
+    UpstreamAnswer { status, content_type: None, body: Vec::new(), etag: None, last_modified: None }
+}

@@ -1,0 +1,252 @@
+//! One tenant's upstream: where it is, how Hilum authenticates to it, how much it may answer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use policy::UpstreamAnswer;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::backend::{Backend, HEADER, NoToken, Token};
+use super::{OpenBrokerError, failed};
+use crate::clock::Clock;
+use crate::outbound::{FetchError, Lease, Limits, Outbound, Received};
+use crate::settings::{TenantSettings, UpstreamAuth};
+
+/// How often a token file is looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
+/// Largest token file.
+const TOKEN_FILE_BYTES_MAX: usize = 16 * 1024;
+
+/// Why the upstream's discovery document does not fit what is registered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DiscoveryError {
+    /// It cannot be fetched (an upstream without one answers 404, which is fine).
+    #[error("the upstream's smart-configuration cannot be fetched")]
+    Unreachable,
+    /// It is not a JSON object with a token endpoint.
+    #[error("the upstream's smart-configuration is malformed")]
+    Malformed,
+    /// It names another token endpoint than the registered one: someone would collect our assertions (S1-01).
+    #[error("the upstream's smart-configuration names token endpoint `{theirs}`, registered is `{registered}`")]
+    TokenEndpoint {
+        /// What is registered.
+        registered: String,
+        /// What the document says.
+        theirs: String,
+    },
+}
+
+enum Auth {
+    None,
+    Bearer(BearerFile),
+    Backend(Arc<Backend>),
+}
+
+/// The credential of one call.
+enum Credential {
+    None,
+    Fixed(HeaderValue),
+    Backend(Arc<Token>),
+}
+
+/// One upstream.
+pub(super) struct Upstream {
+    base: String,
+    auth: Auth,
+    limits: Limits,
+    outbound: Outbound,
+}
+
+impl Upstream {
+    pub(super) fn open(tenant: &TenantSettings, outbound: Outbound, clock: Clock) -> Result<Self, OpenBrokerError> {
+        let settings = &tenant.upstream;
+        let url = |url: &str| {
+            let fits = url.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some()) && !url.contains(['#', '@', '?']);
+            let refused = || OpenBrokerError::Url { tenant: tenant.id.clone(), url: url.to_owned() };
+            if fits { Ok(url.trim_end_matches('/').to_owned()) } else { Err(refused()) }
+        };
+        let auth = match &settings.auth {
+            UpstreamAuth::None => Auth::None,
+            UpstreamAuth::Bearer { token } => {
+                let file = BearerFile::new(token);
+                if file.header(false).is_none() {
+                    let file = token.display().to_string();
+                    return Err(OpenBrokerError::Token { tenant: tenant.id.clone(), file });
+                }
+                Auth::Bearer(file)
+            }
+            UpstreamAuth::SmartBackend { client_id, key, token_url, scope } => {
+                url(token_url)?;
+                let backend = Backend::open(client_id, key, token_url, scope, outbound.clone(), clock)
+                    .map_err(|why| OpenBrokerError::Key { tenant: tenant.id.clone(), why })?;
+                Auth::Backend(Arc::new(backend))
+            }
+        };
+        let limits = Limits { timeout: settings.timeout, body_bytes_max: settings.body_bytes_max };
+        Ok(Self { base: url(&settings.fhir)?, auth, limits, outbound })
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn jwks(&self) -> String {
+        let keys = match &self.auth {
+            Auth::Backend(backend) => backend.public_keys(),
+            Auth::None | Auth::Bearer(_) => Vec::new(),
+        };
+        json!({ "keys": keys }).to_string()
+    }
+
+    /// GET `{base}/{path}?{query}` as policy sees the answer; the credential and `Accept` are all the headers it carries.
+    pub(super) async fn get(&self, path: &str, query: &str) -> (UpstreamAnswer, Option<Lease>) {
+        let slash = if path.is_empty() { "" } else { "/" };
+        let mark = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{slash}{path}{mark}{query}", self.base);
+        match self.fetch(&url).await {
+            Ok(received) => {
+                let text = |name: HeaderName| header_text(&received.headers, &name);
+                let answer = UpstreamAnswer {
+                    status: received.status.as_u16(),
+                    content_type: text(CONTENT_TYPE),
+                    etag: text(ETAG),
+                    last_modified: text(LAST_MODIFIED),
+                    body: received.body,
+                };
+                (answer, Some(received.lease))
+            }
+            Err(FetchError::Timeout) => (failed(504), None),
+            Err(FetchError::Busy | FetchError::Unreachable) => (failed(503), None),
+            Err(FetchError::Url | FetchError::TooLarge | FetchError::Broken) => (failed(502), None),
+        }
+    }
+
+    /// GETs a URL below the base with our credential; a 401 renews it once (a GET is safe to repeat).
+    pub(super) async fn fetch(&self, url: &str) -> Result<Received, FetchError> {
+        let started = Instant::now();
+        let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
+        let credential = tokio::time::timeout(self.limits.timeout, self.credential(None))
+            .await
+            .map_err(|_| FetchError::Timeout)?
+            .map_err(|NoToken| FetchError::Unreachable)?;
+        let answer = self.once(&uri, &credential, started).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let renewed = match tokio::time::timeout(self.limits.timeout, self.credential(Some(&credential))).await {
+            Ok(Ok(renewed)) => renewed,
+            _ => return Ok(answer),
+        };
+        match (&credential, &renewed) {
+            (Credential::None, _) => Ok(answer),
+            (Credential::Fixed(old), Credential::Fixed(new)) if old == new => Ok(answer),
+            _ => self.once(&uri, &renewed, started).await,
+        }
+    }
+
+    async fn once(&self, uri: &Uri, credential: &Credential, started: Instant) -> Result<Received, FetchError> {
+        let left = self.limits.timeout.checked_sub(started.elapsed()).ok_or(FetchError::Timeout)?;
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
+        match credential {
+            Credential::None => {}
+            Credential::Fixed(header) => _ = request.headers_mut().insert(HEADER, header.clone()),
+            Credential::Backend(token) => _ = request.headers_mut().insert(HEADER, token.header()),
+        }
+        self.outbound.call(request, Limits { timeout: left, ..self.limits }).await
+    }
+
+    /// The credential to use; `refused` is one the upstream has just answered with 401.
+    async fn credential(&self, refused: Option<&Credential>) -> Result<Credential, NoToken> {
+        match &self.auth {
+            Auth::None => Ok(Credential::None),
+            Auth::Bearer(file) => file.header(refused.is_some()).map(Credential::Fixed).ok_or(NoToken),
+            Auth::Backend(backend) => {
+                let token = match refused {
+                    Some(Credential::Backend(stale)) => backend.renew(Some(stale)).await?,
+                    _ => backend.token().await?,
+                };
+                Ok(Credential::Backend(token))
+            }
+        }
+    }
+
+    /// See [`super::Broker::check_discovery`].
+    pub(super) async fn check_discovery(&self) -> Result<(), DiscoveryError> {
+        let url = format!("{}/.well-known/smart-configuration", self.base);
+        let uri: Uri = url.parse().map_err(|_| DiscoveryError::Unreachable)?;
+        let answer = self
+            .once(&uri, &Credential::None, Instant::now())
+            .await
+            .map_err(|_| DiscoveryError::Unreachable)?;
+        let Auth::Backend(backend) = &self.auth else { return Ok(()) };
+        if answer.status != StatusCode::OK {
+            return Ok(());
+        }
+        let members = oauth::json::read_object(&answer.body).map_err(|_| DiscoveryError::Malformed)?;
+        let theirs = members.get("token_endpoint").and_then(|url| url.as_str()).ok_or(DiscoveryError::Malformed)?;
+        if theirs == backend.token_url() {
+            return Ok(());
+        }
+        Err(DiscoveryError::TokenEndpoint { registered: backend.token_url().to_owned(), theirs: theirs.to_owned() })
+    }
+}
+
+pub(super) fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// A bearer token in a file, read again when the file changes.
+struct BearerFile {
+    path: PathBuf,
+    state: Mutex<BearerState>,
+}
+
+#[derive(Default)]
+struct BearerState {
+    header: Option<HeaderValue>,
+    modified: Option<SystemTime>,
+    looked_at: Option<Instant>,
+}
+
+impl BearerFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), state: Mutex::new(BearerState::default()) }
+    }
+
+    /// The header. A file that became unreadable keeps the old value: a rotation that is half done must not cut care off.
+    fn header(&self, look_again: bool) -> Option<HeaderValue> {
+        let mut state = self.state.lock();
+        let due = look_again || state.looked_at.is_none_or(|at| at.elapsed() >= RELOAD_EVERY);
+        if due {
+            state.looked_at = Some(Instant::now());
+            let modified = std::fs::metadata(&self.path).and_then(|file| file.modified()).ok();
+            if look_again || modified != state.modified || state.header.is_none() {
+                state.modified = modified;
+                if let Some(header) = read_bearer(&self.path) {
+                    state.header = Some(header);
+                }
+            }
+        }
+        state.header.clone()
+    }
+}
+
+fn read_bearer(path: &Path) -> Option<HeaderValue> {
+    let text = Zeroizing::new(std::fs::read_to_string(path).ok()?);
+    let token = text.trim();
+    if token.is_empty() || token.len() > TOKEN_FILE_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let mut header = HeaderValue::from_str(&Zeroizing::new(format!("Bearer {token}"))).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
