@@ -164,9 +164,7 @@ impl Wal {
     #[must_use]
     pub fn heads(&self) -> Vec<Checkpoint> {
         let heads = self.state.logs.iter();
-        heads
-            .map(|(origin, log)| Checkpoint { origin: origin.clone(), size: log.size(), root: log.root() })
-            .collect()
+        heads.map(|(origin, log)| Checkpoint { origin: origin.clone(), size: log.size(), root: log.root() }).collect()
     }
 
     /// Whether a write or sync has failed; nothing is taken any more.

@@ -129,18 +129,25 @@ fn remove_spares_and_find_last(dir: &Path) -> io::Result<Option<u64>> {
     Ok(last)
 }
 
-fn begin(
-    options: WalOptions,
-    signer: Arc<dyn Signer>,
-    disk: Arc<dyn Disk>,
-    lock: File,
-) -> Result<Wal, OpenWalError> {
+fn begin(options: WalOptions, signer: Arc<dyn Signer>, disk: Arc<dyn Disk>, lock: File) -> Result<Wal, OpenWalError> {
     let start = frame::write(0, &[0; 32], &Body::Start { segment: 1, logs: Vec::new() }, signer.as_ref())?;
     let capacity = options.first_segment_bytes.max(start.bytes.len() as u64);
     let (segment, capacity) = begin_segment(disk.as_ref(), &options, 1, capacity, &start.bytes)?;
     let state = State { next: 1, last: start.hash, ..State::default() };
     let offset = start.bytes.len() as u64;
-    Ok(Wal { options, disk, signer, state, segment, number: 1, offset, capacity, poisoned: false, next: None, _lock: lock })
+    Ok(Wal {
+        options,
+        disk,
+        signer,
+        state,
+        segment,
+        number: 1,
+        offset,
+        capacity,
+        poisoned: false,
+        next: None,
+        _lock: lock,
+    })
 }
 
 fn recover(
@@ -188,5 +195,17 @@ fn recover(
         recovered.torn_bytes = end.torn;
     }
     let offset = end.at as u64;
-    Ok(Wal { options, disk, signer, state, segment, number, offset, capacity, poisoned: false, next: None, _lock: lock })
+    Ok(Wal {
+        options,
+        disk,
+        signer,
+        state,
+        segment,
+        number,
+        offset,
+        capacity,
+        poisoned: false,
+        next: None,
+        _lock: lock,
+    })
 }

@@ -179,7 +179,8 @@ pub fn verify(dir: &Path, key: &VerifyingKey, given: &[Checkpoint]) -> Result<Ve
                 verified.entries += entries.len() as u64;
             }
             for (head, met) in wanted.iter().zip(&mut met).filter(|(_, met)| !**met) {
-                *met = state.logs.get(&head.origin).is_some_and(|log| log.size() == head.size && log.root() == head.root);
+                *met =
+                    state.logs.get(&head.origin).is_some_and(|log| log.size() == head.size && log.root() == head.root);
             }
         })
         .map_err(corrupt)?;
@@ -193,8 +194,7 @@ pub fn verify(dir: &Path, key: &VerifyingKey, given: &[Checkpoint]) -> Result<Ve
         return Err(VerifyWalError::Checkpoint { origin: head.origin.clone(), size: head.size });
     }
     let heads = state.logs.iter();
-    verified.heads = heads
-        .map(|(origin, log)| Checkpoint { origin: origin.clone(), size: log.size(), root: log.root() })
-        .collect();
+    verified.heads =
+        heads.map(|(origin, log)| Checkpoint { origin: origin.clone(), size: log.size(), root: log.root() }).collect();
     Ok(verified)
 }
