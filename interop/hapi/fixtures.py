@@ -110,3 +110,15 @@ def resources(base):
     # Thirty more, so that every patient set has more than one page.
     for number in range(30):
         yield observation(f"many-{number:02}", reference(p1 if number % 3 else p12), effectiveDateTime=f"2030-02-{number % 28 + 1:02}T08:00:00Z")
+
+
+# What the session of `fx-p1` may see of the above, written by hand from the case tables (RD-13, RD-20, RD-21, CT-04, SR-46,
+# GL-01, GL-02 and so on), so that the oracle itself is checked before it judges anything.
+RELEASED_TO_P1 = {
+    "Patient/fx-p1", "Organization/fx-org", "Practitioner/fx-pra", "Medication/fx-med",
+    "Observation/fx-o1", "Observation/fx-oper", "Observation/fx-ofo1", "Observation/fx-oab", "Observation/fx-oder", "Observation/fx-oext",
+    "Observation/fx-onum", "Observation/fx-octd", "Coverage/fx-cv1", "Appointment/fx-a1", "Group/fx-g1", "List/fx-l1",
+    "Communication/fx-com1", "Account/fx-acc1", "Provenance/fx-pv1", "Task/fx-t1", "Device/fx-d1", "RelatedPerson/fx-rp1",
+    "Condition/fx-c1", "Encounter/fx-e1", "MedicationRequest/fx-m1",
+    *(f"Observation/fx-many-{number:02}" for number in range(30) if number % 3),
+}
