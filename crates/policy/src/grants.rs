@@ -1,6 +1,6 @@
 //! What a session may touch: class ∩ expected types ∩ profile ∩ scope, as the clauses that are left of it.
 
-use domain::{Actions, Integration, Level, Scope, Session, TaskProfile};
+use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
@@ -60,9 +60,10 @@ impl Grants {
                 continue;
             }
             for allowed in &profile.scopes.0 {
-                if let Some(scope) = asked.intersect(allowed)
-                    && !clauses.iter().any(|clause| clause.scope == scope)
-                {
+                let Some(scope) = asked.intersect(allowed) else { continue };
+                // A clause within another adds nothing; without it, more searches can say the whole scope (SR-30).
+                if !clauses.iter().any(|known| is_within(&scope, &known.scope)) {
+                    clauses.retain(|known| !is_within(&known.scope, &scope));
                     clauses.push(Clause { index, scope });
                 }
             }
@@ -108,6 +109,15 @@ impl Grants {
             .find(|clause| clause.scope.filter.as_ref().is_none_or(|filter| criteria::holds(kind, filter, resource)))
             .map(|clause| clause.index)
     }
+}
+
+/// Whether everything `narrow` grants is granted by `wide` too.
+fn is_within(narrow: &Scope, wide: &Scope) -> bool {
+    let pairs = |scope: &Scope| scope.filter.clone().map_or_else(Vec::new, |filter| filter.pairs);
+    let narrower = pairs(narrow);
+    (wide.resource == ResourceMatch::Every || wide.resource == narrow.resource)
+        && wide.actions.contains(narrow.actions)
+        && pairs(wide).iter().all(|pair| narrower.contains(pair))
 }
 
 fn is_outside(kind: ResourceType) -> bool {

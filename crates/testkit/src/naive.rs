@@ -138,21 +138,15 @@ fn may_be_other(session: &Session<'_>, reference: &Value) -> bool {
         return false;
     }
     let Some(text) = text(reference, "reference") else { return true };
-    let segments: Vec<&str> = text.rsplit('/').collect();
-    !matches!(
-        segments.as_slice(),
-        [
-            _,
-            "Practitioner"
-                | "PractitionerRole"
-                | "Location"
-                | "HealthcareService"
-                | "Device"
-                | "RelatedPerson"
-                | "Organization",
-            ..
-        ]
-    )
+    let text = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).map_or(text, |rest| {
+        // What follows the host; a path above the type is the server's own business.
+        rest.split_once('/').map_or("", |(_, path)| path)
+    });
+    let text = text.split("/_history/").next().unwrap_or("");
+    match text.rsplit('/').collect::<Vec<_>>().as_slice() {
+        [_, kind, ..] => matches!(*kind, "Patient" | "Group" | "Person") || kind.parse::<fhir::ResourceType>().is_err(),
+        _ => true,
+    }
 }
 
 fn mentions_other(session: &Session<'_>, resource: &Value) -> bool {

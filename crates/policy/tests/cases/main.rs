@@ -1,0 +1,20 @@
+//! The rows of `spec/enforcement.md` section (b) that can be decided purely, by their case ids.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
+
+mod fixture;
+mod includes;
+mod naive;
+mod pages;
+mod read;
+mod references;
+mod search;
+mod standing;
+mod views;
