@@ -173,20 +173,28 @@ impl Wal {
         self.poisoned
     }
 
-    /// Begins the next segment. Until its rename the old one is the last and is whole, so a crash here loses nothing.
+    /// Begins the next segment. Until its rename the old one is the last and is whole, so a crash here loses nothing. Only a file
+    /// that could not be laid out is tried again, from nothing: after a failed write, sync or rename nobody knows what is on disk.
     fn roll(&mut self, frame_bytes: u64) -> Result<(), CommitError> {
         let number = self.number + 1;
-        if let Some(helper) = self.next.take() {
-            // What the helper failed at is tried again below, and fails there if it must.
-            let _ = helper.join();
-        }
         let logs = self.state.logs.iter().map(|(origin, log)| (origin.as_str(), log.clone())).collect();
         let start = Body::Start { segment: number, logs };
         let start = frame::write(self.state.next, &self.state.last, &start, self.signer.as_ref())?;
         let needed = start.bytes.len() as u64 + frame_bytes;
-        let capacity = self.options.segment_bytes.max(needed);
-        let begun = begin_segment(self.disk.as_ref(), &self.options, number, capacity, &start.bytes);
-        let (segment, capacity) = begun.map_err(CommitError::Full)?;
+        let path = spare(&self.options, number);
+        let laid_out = self.next.take().is_some_and(|helper| matches!(helper.join(), Ok(Ok(()))));
+        let ready = if laid_out { self.disk.open(&path).ok().filter(|(_, length)| *length >= needed) } else { None };
+        let (device, capacity) = match ready {
+            Some(ready) => ready,
+            None => {
+                let capacity = self.options.segment_bytes.max(needed);
+                (self.disk.create_zeroed(&path, capacity).map_err(CommitError::Full)?, capacity)
+            }
+        };
+        let Ok(segment) = begin_segment(self.disk.as_ref(), &self.options, number, device, &start.bytes) else {
+            self.poisoned = true;
+            return Err(CommitError::Poisoned);
+        };
         (self.segment, self.number, self.capacity) = (segment, number, capacity);
         self.offset = start.bytes.len() as u64;
         self.state.next += 1;
@@ -225,27 +233,18 @@ fn spare(options: &WalOptions, number: u64) -> PathBuf {
     options.dir.join(format!("{number:08}.next"))
 }
 
-/// Makes a segment under its spare name, with its start frame durable, then gives it its name.
+/// Makes the start frame of a laid-out segment durable, then gives the segment its name.
 fn begin_segment(
     disk: &dyn Disk,
     options: &WalOptions,
     number: u64,
-    capacity: u64,
+    mut device: Box<dyn Device>,
     start: &[u8],
-) -> std::io::Result<(Box<dyn Device>, u64)> {
-    let path = spare(options, number);
-    let ready = match disk.open(&path) {
-        Ok((device, length)) if length >= capacity => Some((device, length)),
-        _ => None,
-    };
-    let (mut device, capacity) = match ready {
-        Some(ready) => ready,
-        None => (disk.create_zeroed(&path, capacity)?, capacity),
-    };
+) -> std::io::Result<Box<dyn Device>> {
     device.write_at(0, start)?;
     device.sync()?;
-    disk.rename(&path, &segment_path(options, number))?;
-    Ok((device, capacity))
+    disk.rename(&spare(options, number), &segment_path(options, number))?;
+    Ok(device)
 }
 
 /// A batch sorted into logs, with each log's edge after it. Changes nothing until the commit is durable.

@@ -89,16 +89,24 @@ impl Wal {
         let number = remove_spares_and_find_last(&options.dir)?;
         let wal = match number {
             Some(number) => recover(options, signer, disk, lock, number, &held.heads, &mut recovered)?,
-            None => begin(options, signer, disk, lock)?,
-        };
-        for head in &held.heads {
-            let found = wal.state.logs.get(&head.origin).map_or(0, ledger::Frontier::size);
-            if found < head.size {
-                return Err(OpenWalError::RolledBack { origin: head.origin.clone(), found, held: head.size });
+            None => {
+                refuse_rollback(&State::default(), &held.heads)?;
+                begin(options, signer, disk, lock)?
             }
-        }
+        };
         Ok((wal, checkpoints, recovered))
     }
+}
+
+/// Every log must have reached every checkpoint that was signed of it.
+fn refuse_rollback(state: &State, held: &[Checkpoint]) -> Result<(), OpenWalError> {
+    for head in held {
+        let found = state.logs.get(&head.origin).map_or(0, ledger::Frontier::size);
+        if found < head.size {
+            return Err(OpenWalError::RolledBack { origin: head.origin.clone(), found, held: head.size });
+        }
+    }
+    Ok(())
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {
@@ -132,7 +140,8 @@ fn remove_spares_and_find_last(dir: &Path) -> io::Result<Option<u64>> {
 fn begin(options: WalOptions, signer: Arc<dyn Signer>, disk: Arc<dyn Disk>, lock: File) -> Result<Wal, OpenWalError> {
     let start = frame::write(0, &[0; 32], &Body::Start { segment: 1, logs: Vec::new() }, signer.as_ref())?;
     let capacity = options.first_segment_bytes.max(start.bytes.len() as u64);
-    let (segment, capacity) = begin_segment(disk.as_ref(), &options, 1, capacity, &start.bytes)?;
+    let device = disk.create_zeroed(&super::spare(&options, 1), capacity)?;
+    let segment = begin_segment(disk.as_ref(), &options, 1, device, &start.bytes)?;
     let state = State { next: 1, last: start.hash, ..State::default() };
     let offset = start.bytes.len() as u64;
     Ok(Wal {
@@ -182,12 +191,7 @@ fn recover(
     if let Some(Checkpoint { origin, size, .. }) = rewritten {
         return Err(OpenWalError::Rewritten { origin, held: size });
     }
-    for head in held {
-        let found = state.logs.get(&head.origin).map_or(0, ledger::Frontier::size);
-        if found < head.size {
-            return Err(OpenWalError::RolledBack { origin: head.origin.clone(), found, held: head.size });
-        }
-    }
+    refuse_rollback(&state, held)?;
     let (mut segment, capacity) = disk.open(&segment_path(&options, number))?;
     if end.torn > 0 {
         segment.write_at(end.at as u64, &vec![0; end.torn])?;
