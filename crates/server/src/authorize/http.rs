@@ -1,0 +1,142 @@
+//! From HTTP to the types of `oauth` and back: bodies within limits, errors of RFC 6749, cache headers.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use oauth::{ErrorCode, OAuthError};
+
+use super::Peer;
+
+/// Longest wait for a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest `User-Agent` kept.
+const AGENT_CHARS_MAX: usize = 256;
+/// A caller whose budget is spent may try again after this many seconds; the budget counts the last hour.
+const BUDGET_RETRY_SECONDS: u32 = 600;
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) error: OAuthError,
+}
+
+impl Refused {
+    /// A refusal with the status that belongs to its code.
+    pub(super) fn new(code: ErrorCode, says: impl AsRef<str>) -> Self {
+        Self::from(OAuthError::new(code, says))
+    }
+
+    /// Something of ours failed; nothing was done.
+    pub(super) fn unavailable(says: &str) -> Self {
+        Self::new(ErrorCode::TemporarilyUnavailable, says)
+    }
+
+    /// The distinct-patient budget is spent.
+    pub(super) fn budget() -> Self {
+        let says = "the budget of distinct patients per hour is spent; try again later";
+        let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, says);
+        Self { status: StatusCode::TOO_MANY_REQUESTS, error }
+    }
+}
+
+impl From<OAuthError> for Refused {
+    fn from(error: OAuthError) -> Self {
+        let status = match error.code {
+            ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+            ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, error }
+    }
+}
+
+impl Refused {
+    /// The HTTP answer. A 401 names a scheme because RFC 9110 §15.5.2 wants one; no scheme stands for private_key_jwt.
+    pub(super) fn response(&self) -> Response {
+        let mut response = json(self.status, self.error.body());
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let retry = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::TOO_MANY_REQUESTS => Some(BUDGET_RETRY_SECONDS),
+            _ => None,
+        };
+        if let Some(seconds) = retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: String) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// 404 for a tenant that is not there.
+pub(super) fn no_tenant() -> Response {
+    json(StatusCode::NOT_FOUND, OAuthError::new(ErrorCode::InvalidRequest, "no such tenant").body())
+}
+
+/// What carries or refuses a token is never cached, errors and 405 included (PF-12).
+pub(super) async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The parts of a request that are recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) peer: SocketAddr,
+    pub(super) agent: String,
+}
+
+/// Who is on the line.
+pub(super) fn origin(request: &Request<Body>) -> Origin {
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let peer = request.extensions().get::<Peer>().map_or(unknown, |Peer(peer)| *peer);
+    let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    Origin { peer, agent: agent.chars().take(AGENT_CHARS_MAX).collect() }
+}
+
+/// Reads the body if it is of the media type, within `most` bytes and ten seconds.
+pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Result<Bytes, Refused> {
+    let invalid = |says: &str| Refused::new(ErrorCode::InvalidRequest, says);
+    if let Some(answer) = second_method(request.headers()) {
+        return Err(answer);
+    }
+    if !is(request.headers(), media) {
+        let status = if media == "application/json" { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
+        let error = OAuthError::new(ErrorCode::InvalidRequest, format!("the content type must be {media}"));
+        return Err(Refused { status, error });
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), most)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(invalid("the request body is too long or was cut off")),
+        Err(_) => Err(invalid("the request body took too long")),
+    }
+}
+
+/// An `Authorization` header is a second way to authenticate, and none that is offered (TK-11).
+fn second_method(headers: &HeaderMap) -> Option<Refused> {
+    headers.contains_key(AUTHORIZATION).then(|| {
+        Refused::new(ErrorCode::InvalidClient, "authenticate by private_key_jwt in the body, without an Authorization header")
+    })
+}
+
+fn is(headers: &HeaderMap, media: &str) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let text = value.to_str().unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media)
+}
