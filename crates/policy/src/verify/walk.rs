@@ -38,7 +38,7 @@ impl<'d> Walk<'_, 'd> {
             match &*key.text() {
                 "resourceType" | "id" => {}
                 "contained" => self.contained(value)?,
-                name => self.value(name, root.child(name), value)?,
+                name => self.member(name, root, value)?,
             }
         }
         Ok(())
@@ -59,6 +59,18 @@ impl<'d> Walk<'_, 'd> {
             walk.resource(kind, inner)?;
         }
         Ok(())
+    }
+
+    /// One member of the element at `above`; where a primitive stands does not matter, so its place is not looked up.
+    fn member(&mut self, name: &str, above: Place, value: Value<'d>) -> Result<(), Refusal> {
+        match value.kind() {
+            Kind::Object | Kind::Array => self.value(name, above.child(name), value),
+            Kind::Plain | Kind::Escaped => {
+                self.text(name, value);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn value(&mut self, name: &str, place: Place, value: Value<'d>) -> Result<(), Refusal> {
@@ -102,7 +114,7 @@ impl<'d> Walk<'_, 'd> {
         for (key, value) in object.members() {
             match &*key.text() {
                 "url" | "_url" if drop_url => {}
-                name => self.value(name, place.child(name), value)?,
+                name => self.member(name, place, value)?,
             }
         }
         Ok(())
@@ -139,7 +151,7 @@ impl<'d> Walk<'_, 'd> {
         }
         for (key, value) in object.members() {
             let name = key.text();
-            self.value(&name, place.child(&name), value)?;
+            self.member(&name, place, value)?;
         }
         Ok(())
     }

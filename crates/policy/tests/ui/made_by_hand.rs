@@ -4,7 +4,7 @@ fn answered(answer: policy::UpstreamAnswer) -> policy::Answered {
 }
 
 fn main() {
-    let _ = policy::Permit(Box::new(()));
+    let _ = policy::Permit;
     let _ = policy::Released { status: 200, body: Vec::new() };
     let _ = policy::Released::default();
     let _ = policy::PageCursor { scope: String::new() };
