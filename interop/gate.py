@@ -4,6 +4,7 @@ Signing is done by the `openssl` program, so that nothing of the product proves 
 """
 
 import base64
+import datetime
 import http.client
 import json
 import os
@@ -16,6 +17,11 @@ import uuid
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 OPERATOR, OFFICER, AUDITOR = "dana@mercy.example", "omar@mercy.example", "ada@mercy.example"
 PASSPHRASE = {OPERATOR: "correct horse battery dana", OFFICER: "correct horse battery omar", AUDITOR: "correct horse battery ada"}
+
+
+def day(ahead):
+    """A date so many days from now, as people write it."""
+    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=ahead)).strftime("%Y-%m-%d")
 
 
 def b64(data):

@@ -23,7 +23,6 @@ import oracle as oracles  # noqa: E402
 import protected  # noqa: E402
 
 AGENT, LAUNCHER, TASK = "chart-agent", "chart-desk", "whole-chart"
-UNTIL = "2027-11-30"
 
 
 def free_ports(count):
@@ -93,7 +92,7 @@ def check_oracle(definitions, records, base, kinds):
 def manifest(kinds, agent_key, launcher_key):
     """What a new user would write: a task, the integration that may run it, and its launcher."""
     scopes = " ".join(f"patient/{kind}.rs" for kind in kinds)
-    common = ('environment = "production"\nvendor = "Interoperability tests"\nexpires_at = "2027-12-31T00:00:00Z"\n'
+    common = (f'environment = "production"\nvendor = "Interoperability tests"\nexpires_at = "{gates.day(390)}T00:00:00Z"\n'
               'revocation_contact = "dana@mercy.example"\n'
               'owners = { business = "omar@mercy.example", technical = "dana@mercy.example" }\n')
     keys = lambda key: f"auth = {{ keys = {{ jwks = {json.dumps(json.dumps(key.jwks()))} }} }}\n"
@@ -116,7 +115,7 @@ def onboard(gate, kinds, test_patients, algorithm):
     path = gate.folder / "chart.toml"
     path.write_text(manifest(kinds, *keys))
     gate.hilum("apply", "-f", str(path), person=gates.OPERATOR)
-    approved = gate.approve_all(UNTIL)
+    approved = gate.approve_all(gates.day(300))
     if approved != 1:
         raise SystemExit(f"{approved} approvals were waiting, not 1")
     return gates.Agent(gate, AGENT, keys[0], LAUNCHER, keys[1], TASK)
