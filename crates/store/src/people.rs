@@ -115,6 +115,9 @@ const USE_INIT: Statement<2> = Statement::new(
     "UPDATE init_credential SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING hash",
 );
 
+const INIT_USABLE: Statement<2> =
+    Statement::new("SELECT 1 FROM init_credential WHERE hash = $1 AND used_at IS NULL AND expires_at > $2");
+
 fn role_of(word: &str) -> Result<Role, StoreError> {
     [Role::Operator, Role::PrivacyOfficer, Role::Auditor]
         .into_iter()
@@ -216,6 +219,14 @@ impl Store {
         }
         tx.commit().await?;
         Ok(Ok(()))
+    }
+
+    /// Whether an init credential could be used at `now`; only [`Store::initialise`] uses it up.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn init_credential_usable(&self, hash: &[u8; 32], now: Millis) -> Result<bool, StoreError> {
+        Ok(!self.pool.read(INIT_USABLE, [Bind::Blob(hash), Bind::Int(now)]).await?.is_empty())
     }
 
     /// Keeps the SHA-256 of a new init credential.

@@ -1,0 +1,222 @@
+//! Manifests: what `hilum apply` sends. All mistakes at once, each with its line; never approves anything.
+//!
+//! ```toml
+//! [[task]]
+//! name = "scheduling"
+//! version = 2
+//! …
+//! [[integration]]
+//! id = "scheduler-1"
+//! …
+//! [[integration.request]]
+//! task = "scheduling@2"
+//! justification = "…"
+//! terms = { launch = [{ mode = "ticket" }], token_seconds = 300, budgets = { patients_per_hour = 100 } }
+//! ```
+
+use axum::extract::State;
+use axum::http::Uri;
+use domain::{ApprovalId, TenantId};
+use serde_json::{Map, Value, json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{ApiError, Mistake};
+use super::read::{self, Fields, Text};
+use super::visit::Visit;
+use super::{Answer, asked, ok, query, shapes};
+use crate::clock::random;
+use crate::registry::Registry;
+use crate::registry::plan::{Again, Asked, Plan};
+
+/// Most objects in one manifest.
+const OBJECTS_MAX: usize = 1_000;
+
+pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, uri: Uri, Text(text): Text) -> Answer {
+    let query = query(&uri, &["tenant", "dry_run"])?;
+    let tenant = tenant(&registry, &visit, asked(&query, "tenant")?)?;
+    let dry_run: bool = asked(&query, "dry_run")?.unwrap_or(false);
+    visit.tenant = Some(tenant.clone());
+    let manifest = Manifest::read(&text)?;
+    let _one = registry.0.changing.lock().await;
+    let mut plan = Plan::new(&registry.snapshot(), registry.0.clock.now());
+    let mistakes = manifest.plan(&tenant, &visit, &mut plan)?;
+    if !mistakes.is_empty() {
+        return Err(ApiError::listed(mistakes));
+    }
+    if !dry_run {
+        let deed = visit.deed(format!("{} changes", plan.lines.len()), text);
+        registry.write_plan(&visit, deed, &plan).await?;
+    }
+    ok(json!({ "dry_run": dry_run, "changes": shapes::lines(&plan.lines) }))
+}
+
+/// The tenant named, or the only one; the person must be operator there.
+fn tenant(registry: &Registry, visit: &Visit, named: Option<TenantId>) -> Result<TenantId, ApiError> {
+    let tenant = match (named, registry.0.tenants.as_slice()) {
+        (Some(tenant), _) => tenant,
+        (None, [only]) => only.id.clone(),
+        (None, _) => return Err(ApiError::malformed("say which tenant: ?tenant=…")),
+    };
+    if !visit.caller.holds(Some(&tenant), domain::Role::Operator) {
+        let says = format!("this takes the role operator in {tenant}");
+        return Err(ApiError::forbidden(domain::Reason::RoleInsufficient, says));
+    }
+    let known = registry.0.tenants.iter().any(|known| known.id == tenant);
+    if known { Ok(tenant) } else { Err(ApiError::missing("tenant")) }
+}
+
+/// One table of the manifest: its members, and where its keys stand.
+struct Object {
+    fields: Map<String, Value>,
+    line: usize,
+    lines: Vec<(String, usize)>,
+}
+
+struct Manifest {
+    tasks: Vec<Object>,
+    integrations: Vec<(Object, Vec<Object>)>,
+}
+
+impl Manifest {
+    fn read(text: &str) -> Result<Self, ApiError> {
+        let table = DeTable::parse(text).map_err(|why| {
+            let line = why.span().map(|span| line_of(text, span.start));
+            ApiError::listed(vec![Mistake { line, what: why.message().to_owned() }])
+        })?;
+        let mut out = Self { tasks: Vec::new(), integrations: Vec::new() };
+        let mut mistakes = Vec::new();
+        for (key, value) in table.get_ref() {
+            let line = line_of(text, key.span().start);
+            match key.get_ref().as_ref() {
+                "task" => out.tasks = objects(text, value, "task", &mut mistakes),
+                "integration" => {
+                    out.integrations = objects(text, value, "integration", &mut mistakes)
+                        .into_iter()
+                        .zip(tables(value))
+                        .map(|(mut object, table)| {
+                            object.fields.remove("request");
+                            let requests = table.get_ref().get("request");
+                            let requests = requests.map(|value| objects(text, value, "integration.request", &mut mistakes));
+                            (object, requests.unwrap_or_default())
+                        })
+                        .collect();
+                }
+                other => mistakes.push(Mistake {
+                    line: Some(line),
+                    what: format!("`{other}` is not known here; a manifest holds [[task]] and [[integration]]"),
+                }),
+            }
+        }
+        if out.tasks.len() + out.integrations.len() > OBJECTS_MAX {
+            mistakes.push(Mistake { line: None, what: format!("a manifest holds at most {OBJECTS_MAX} objects") });
+        }
+        if mistakes.is_empty() { Ok(out) } else { Err(ApiError::listed(mistakes)) }
+    }
+
+    /// Plans tasks first, then integrations, then what they ask for, so that each may name what stands before it.
+    fn plan(self, tenant: &TenantId, visit: &Visit, plan: &mut Plan) -> Result<Vec<Mistake>, ApiError> {
+        let mut mistakes = Vec::new();
+        for object in self.tasks {
+            let place = object.place();
+            let done = read::task(tenant, Fields::new(object.fields)).and_then(|task| plan.task(tenant, task));
+            place.keep(done, &mut mistakes);
+        }
+        let mut asking = Vec::new();
+        for (object, requests) in self.integrations {
+            let place = object.place();
+            let done = read::integration(tenant, Fields::new(object.fields)).and_then(|(integration, keys)| {
+                let id = integration.id.clone();
+                plan.integration(integration, keys).map(|()| id)
+            });
+            let id = place.keep(done, &mut mistakes);
+            asking.extend(requests.into_iter().map(|request| (id.clone(), request)));
+        }
+        for (integration, object) in asking {
+            let place = object.place();
+            let mut fields = Fields::new(object.fields);
+            let read = read::request(&mut fields);
+            let read = place.keep(fields.end(read), &mut mistakes);
+            // An integration that could not be read has said so already.
+            let (Some((task, justification, terms)), Some(integration)) = (read, integration) else { continue };
+            let id = ApprovalId(random()?);
+            let by = visit.caller.person.clone();
+            let asked = Asked { integration, task, terms, justification, by, id };
+            place.keep(plan.request(tenant, asked, Again::Leave), &mut mistakes);
+        }
+        mistakes.sort_by_key(|mistake| mistake.line);
+        Ok(mistakes)
+    }
+}
+
+struct Place {
+    line: usize,
+    lines: Vec<(String, usize)>,
+}
+
+impl Place {
+    /// The value, or its mistakes with the line of the key each names first, else of the table.
+    fn keep<T>(&self, done: Result<T, Vec<String>>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+        match done {
+            Ok(value) => Some(value),
+            Err(found) => {
+                mistakes.extend(found.into_iter().map(|what| {
+                    let named = what.split('`').nth(1).and_then(|name| name.split('.').next());
+                    let line = self.lines.iter().find(|(key, _)| Some(key.as_str()) == named);
+                    Mistake { line: Some(line.map_or(self.line, |(_, line)| *line)), what }
+                }));
+                None
+            }
+        }
+    }
+}
+
+impl Object {
+    fn place(&self) -> Place {
+        Place { line: self.line, lines: self.lines.clone() }
+    }
+}
+
+fn tables<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> impl Iterator<Item = Spanned<&'a DeTable<'i>>> {
+    let array = value.get_ref().as_array();
+    array.into_iter().flat_map(|array| array.iter()).filter_map(|item| {
+        item.get_ref().as_table().map(|table| Spanned::new(item.span(), table))
+    })
+}
+
+fn objects(text: &str, value: &Spanned<DeValue<'_>>, name: &str, mistakes: &mut Vec<Mistake>) -> Vec<Object> {
+    let count = value.get_ref().as_array().map(|array| array.len());
+    let out: Vec<_> = tables(value)
+        .map(|table| Object {
+            fields: table.get_ref().iter().map(|(key, value)| (key.get_ref().to_string(), json_of(value.get_ref()))).collect(),
+            line: line_of(text, table.span().start),
+            lines: table.get_ref().keys().map(|key| (key.get_ref().to_string(), line_of(text, key.span().start))).collect(),
+        })
+        .collect();
+    if count != Some(out.len()) {
+        let line = Some(line_of(text, value.span().start));
+        mistakes.push(Mistake { line, what: format!("write it as tables: [[{name}]]") });
+    }
+    out
+}
+
+/// TOML as JSON: dates and times become text.
+fn json_of(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(yes) => Value::from(*yes),
+        DeValue::Datetime(time) => Value::from(time.to_string()),
+        DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect(),
+        DeValue::Table(table) => {
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), json_of(value.get_ref()))).collect()
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}

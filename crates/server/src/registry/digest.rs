@@ -1,0 +1,49 @@
+//! What an approval's hash covers: everything that may change its risk (S0-05). Any change of it suspends the approval.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use domain::{Integration, TaskProfile, Terms};
+use serde_json::json;
+
+/// First word of what is hashed; another form of the text below gets another number.
+const FORM: &str = "hilum-approval-1";
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// SHA-256, hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
+}
+
+/// The integration's share: what may change its risk, apart from name, owners, contact and end date.
+///
+/// Sets are ordered, so equal content is equal text.
+pub(crate) fn risk(integration: &Integration) -> String {
+    json!({
+        "id": integration.id,
+        "tenant": integration.tenant,
+        "class": integration.class,
+        "environment": integration.environment,
+        "vendor": integration.vendor,
+        "purpose": integration.purpose,
+        "data_classes": integration.data_classes,
+        "expected": integration.expected,
+        "auth": integration.auth,
+        "redirect_uris": integration.redirect_uris,
+        "launches": integration.launches,
+    })
+    .to_string()
+}
+
+/// The approval's hash over integration, profile (with its content) and terms (launch modes with their rule text,
+/// lifetime, budgets).
+pub(crate) fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) -> String {
+    let parts = json!([FORM, risk(integration), profile, terms]).to_string();
+    sha256(parts.as_bytes())
+}

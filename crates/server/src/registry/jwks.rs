@@ -1,0 +1,156 @@
+//! Public keys of integrations: a JWK Set by value is read, refused if it holds a secret, and kept in one canonical form.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use serde_json::{Map, Value, json};
+use store::Thumbprint;
+
+/// Most keys in one set: two in use and a few to come.
+const KEYS_MAX: usize = 8;
+/// Longest set read.
+const TEXT_MAX: usize = 64 * 1024;
+/// Members that only private or symmetric keys have (RFC 7518 §6).
+const SECRET: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+/// Smallest and largest RSA modulus in bytes: 2048 to 8192 bits.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// A set in canonical form, with the thumbprint of each key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct PublicKeys {
+    /// JSON text: public members only, ordered by thumbprint.
+    pub text: String,
+    /// RFC 7638 thumbprints, SHA-256.
+    pub thumbprints: Vec<Thumbprint>,
+}
+
+/// Reads a set.
+///
+/// # Errors
+/// Every mistake in words.
+pub(crate) fn read(value: &Value) -> Result<PublicKeys, Vec<String>> {
+    let parsed;
+    let value = match value {
+        Value::String(text) if text.len() > TEXT_MAX => return Err(vec!["the JWK Set is too long".into()]),
+        Value::String(text) => {
+            parsed = serde_json::from_str(text).map_err(|_| vec!["the JWK Set is not JSON".to_owned()])?;
+            &parsed
+        }
+        value => value,
+    };
+    let Some(keys) = value.get("keys").and_then(Value::as_array) else {
+        return Err(vec!["a JWK Set is an object with an array `keys` (RFC 7517 §5)".into()]);
+    };
+    if keys.is_empty() || keys.len() > KEYS_MAX {
+        return Err(vec![format!("a JWK Set holds 1 to {KEYS_MAX} keys")]);
+    }
+    let mut mistakes = Vec::new();
+    let mut out: Vec<(String, Value)> = Vec::new();
+    for (index, key) in keys.iter().enumerate() {
+        match one(key) {
+            Ok((thumbprint, _)) if out.iter().any(|(other, _)| *other == thumbprint) => {
+                mistakes.push(format!("key {} is there twice", index + 1));
+            }
+            Ok(read) => out.push(read),
+            Err(why) => mistakes.push(format!("key {}: {why}", index + 1)),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    out.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (thumbprints, keys): (Vec<_>, Vec<_>) = out.into_iter().map(|(print, key)| (Thumbprint(print), key)).unzip();
+    Ok(PublicKeys { text: json!({ "keys": keys }).to_string(), thumbprints })
+}
+
+fn one(key: &Value) -> Result<(String, Value), String> {
+    let Some(key) = key.as_object() else { return Err("is not an object".into()) };
+    if SECRET.iter().any(|name| key.contains_key(*name)) {
+        return Err("holds private key material; register the public key only, and replace this key".into());
+    }
+    let text = |name: &str| key.get(name).and_then(Value::as_str);
+    let coordinate = |name: &str, bytes: usize| {
+        let value = text(name).ok_or_else(|| format!("`{name}` is missing"))?;
+        match B64.decode(value) {
+            Ok(raw) if raw.len() == bytes => Ok(value.to_owned()),
+            _ => Err(format!("`{name}` is not {bytes} bytes in base64url")),
+        }
+    };
+    // RFC 7638 §3.2: the required members alone, in lexicographic order, without white space.
+    let (canonical, mut public) = match (text("kty"), text("crv")) {
+        (Some("EC"), Some(curve @ ("P-256" | "P-384"))) => {
+            let bytes = if curve == "P-256" { 32 } else { 48 };
+            let (x, y) = (coordinate("x", bytes)?, coordinate("y", bytes)?);
+            let canonical = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#);
+            (canonical, object([("kty", "EC"), ("crv", curve), ("x", &x), ("y", &y)]))
+        }
+        (Some("RSA"), _) => {
+            let n = text("n").filter(|n| B64.decode(n).is_ok_and(|raw| RSA_BYTES.contains(&raw.len())));
+            let n = n.ok_or("`n` is not a modulus of 2048 to 8192 bits in base64url")?;
+            let e = text("e").filter(|e| *e == "AQAB").ok_or("`e` must be AQAB (65537)")?;
+            (format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#), object([("kty", "RSA"), ("n", n), ("e", e), ("", "")]))
+        }
+        _ => return Err("is neither EC (P-256, P-384) nor RSA".into()),
+    };
+    if text("use").is_some_and(|purpose| purpose != "sig") {
+        return Err("`use` must be `sig`".into());
+    }
+    for name in ["kid", "alg"] {
+        if let Some(value) = text(name) {
+            if value.is_empty() || value.len() > 128 {
+                return Err(format!("`{name}` must have 1 to 128 characters"));
+            }
+            public.insert(name.into(), value.into());
+        }
+    }
+    let thumbprint = B64.encode(digest(&SHA256, canonical.as_bytes()));
+    Ok((thumbprint, Value::Object(public)))
+}
+
+fn object(members: [(&str, &str); 4]) -> Map<String, Value> {
+    members.into_iter().filter(|(name, _)| !name.is_empty()).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 7638 §3.1.
+    const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+    #[test]
+    fn rfc_7638_thumbprint_and_canonical_form() {
+        let set = json!({ "keys": [{ "kty": "RSA", "n": N, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29", "x": "gone" }] });
+        let read = read(&set).unwrap();
+        assert_eq!(read.thumbprints, [Thumbprint("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".into())]);
+        assert!(!read.text.contains("gone"));
+        assert_eq!(super::read(&Value::String(read.text.clone())).unwrap(), read, "canonical text reads as itself");
+    }
+
+    #[test]
+    fn private_weak_and_malformed_keys_are_refused() {
+        let x = B64.encode([1; 32]);
+        let ec = |more: Value| {
+            let mut key = json!({ "kty": "EC", "crv": "P-256", "x": x, "y": x });
+            key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "keys": [key] })
+        };
+        assert!(read(&ec(json!({}))).is_ok());
+        for bad in [
+            ec(json!({ "d": x })),
+            ec(json!({ "k": x })),
+            ec(json!({ "x": "AA" })),
+            ec(json!({ "crv": "P-521" })),
+            ec(json!({ "use": "enc" })),
+            ec(json!({ "kid": "" })),
+            json!({ "keys": [] }),
+            json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }),
+            json!({ "keys": [{ "kty": "RSA", "n": B64.encode([1; 128]), "e": "AQAB" }] }),
+            json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": x }, { "kty": "EC", "crv": "P-256", "x": x, "y": x }] }),
+            json!([]),
+            json!("{"),
+        ] {
+            assert!(read(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What may be written at all: rules that hold whatever a person asks for. Every mistake is found at once.
+
+use std::collections::BTreeSet;
+
+use domain::approval::{APPROVAL_MILLIS_MAX, LaunchMode, RelationshipRule};
+use domain::{Actions, ApprovalStatus, Class, Integration, Millis, ResourceMatch, TaskProfile, TenantId, Terms};
+use fhir::ResourceType;
+use fhir::request::{Interaction, Method, Raw};
+
+use super::snapshot::Snapshot;
+
+/// Shortest token life that leaves an agent time to work.
+const TOKEN_SECONDS_MIN: u32 = 30;
+/// Largest budget of distinct patients per hour: one every 36 ms is no care any more.
+const PATIENTS_PER_HOUR_MAX: u32 = 100_000;
+/// Largest budget of "foreign or absent" answers in one session.
+const ABSENT_PER_SESSION_MAX: u32 = 10_000;
+/// Most redirect URIs.
+const REDIRECTS_MAX: usize = 10;
+/// Longest justification, purpose or reason.
+const TEXT_MAX: usize = 2_000;
+/// Oldest evidence that proves a relationship.
+const DAYS_MAX: u32 = 366;
+/// Letters that write.
+const WRITES: [Actions; 3] = [Actions::CREATE, Actions::UPDATE, Actions::DELETE];
+
+/// Mistakes in a registration, beyond those the domain finds.
+pub(crate) fn integration(integration: &Integration, now: Millis) -> Vec<String> {
+    let mut out = integration.mistakes(now);
+    if integration.redirect_uris.len() > REDIRECTS_MAX {
+        out.push(format!("`redirect_uris` has more than {REDIRECTS_MAX} entries"));
+    }
+    for uri in &integration.redirect_uris {
+        // Compared as text later, so there is nothing here to normalise (RFC 9700 §4.1.3).
+        let fits = uri.parse::<http::Uri>().is_ok_and(|parsed| {
+            parsed.scheme_str() == Some("https") && parsed.host().is_some_and(|host| !host.is_empty())
+        });
+        if !fits || uri.contains(['*', '#', '@']) || uri.len() > 500 {
+            out.push(format!("`redirect_uris`: `{uri}` must be an exact https URL without `*`, `#` and `@`"));
+        }
+    }
+    out
+}
+
+/// Mistakes in a new profile version.
+pub(crate) fn profile(profile: &TaskProfile) -> Vec<String> {
+    let mut out = Vec::new();
+    text(&mut out, "purpose", &profile.purpose);
+    let code = &profile.purpose_of_use;
+    if !(2..=16).contains(&code.len()) || !code.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        out.push("`purpose_of_use` must be an HL7 v3 PurposeOfUse code such as `TREAT` or `HOPERAT`".into());
+    }
+    if profile.version == 0 {
+        out.push("`version` starts at 1".into());
+    }
+    if profile.scopes.is_empty() {
+        out.push("`scopes` must name at least one scope; an empty set grants nothing".into());
+    }
+    for scope in &profile.scopes.0 {
+        if scope.resource == ResourceMatch::Every {
+            out.push(format!("`scopes`: `{scope}`: name the resource types (S1-20)"));
+        }
+    }
+    out
+}
+
+fn text(out: &mut Vec<String>, field: &str, value: &str) {
+    if value.trim().is_empty() {
+        out.push(format!("`{field}` must not be empty"));
+    } else if value.len() > TEXT_MAX {
+        out.push(format!("`{field}` is longer than {TEXT_MAX} bytes"));
+    }
+}
+
+/// Mistakes in a request for approval: the class's rules, the registration's expectation and the terms' limits.
+pub(crate) fn request(
+    snapshot: &Snapshot,
+    integration: &Integration,
+    profile: &TaskProfile,
+    terms: &Terms,
+    justification: &str,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    text(&mut out, "justification", justification);
+    let class = integration.class;
+    if !matches!(class, Class::ClinicalAi) {
+        out.push(format!("`class`: this version approves tasks for clinical-ai integrations only, not {}", class.as_str()));
+    }
+    for scope in &profile.scopes.0 {
+        if let Err(why) = class.check_scope(scope) {
+            out.push(format!("task {}: {why}", profile.reference()));
+        }
+    }
+    let missing: Vec<_> = profile.types().difference(&integration.expected).map(|kind| kind.name()).collect();
+    if !missing.is_empty() {
+        out.push(format!(
+            "task {} names types that `expected` of {} does not: {} (S2-04)",
+            profile.reference(),
+            integration.id,
+            missing.join(", ")
+        ));
+    }
+    let most = class.token_seconds_max();
+    if !(TOKEN_SECONDS_MIN..=most).contains(&terms.token_seconds) {
+        out.push(format!("`terms.token_seconds` must be {TOKEN_SECONDS_MIN} to {most} (S1-16)"));
+    }
+    if !(1..=PATIENTS_PER_HOUR_MAX).contains(&terms.budgets.patients_per_hour) {
+        out.push(format!("`terms.budgets.patients_per_hour` must be 1 to {PATIENTS_PER_HOUR_MAX}"));
+    }
+    if terms.budgets.absent_per_session > ABSENT_PER_SESSION_MAX {
+        out.push(format!("`terms.budgets.absent_per_session` must be at most {ABSENT_PER_SESSION_MAX}"));
+    }
+    if terms.launch.is_empty() {
+        out.push("`terms.launch` must name at least one way a session may start".into());
+    }
+    out.extend(evidence(snapshot, integration, profile, terms));
+    out
+}
+
+/// A relationship is proved by records no integration can write (DESIGN, "How a session starts", 4).
+fn evidence(snapshot: &Snapshot, integration: &Integration, profile: &TaskProfile, terms: &Terms) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut rules = terms.launch.iter().filter_map(|mode| match mode {
+        LaunchMode::Relationship(rule) => Some(rule),
+        LaunchMode::Ticket {} => None,
+    });
+    let rule = rules.next();
+    if rules.next().is_some() {
+        out.push("`terms.launch` holds more than one relationship rule".into());
+    }
+    let (writable, trusted) = live(snapshot, &integration.tenant);
+    let own = writes(profile);
+    if let Some(rule) = rule {
+        out.extend(relationship(rule));
+        if writable.contains(&rule.evidence) || own.contains(&rule.evidence) {
+            out.push(format!("`terms.launch`: an integration may write {}, so it proves no relationship", rule.evidence));
+        }
+    }
+    for kind in own.intersection(&trusted) {
+        out.push(format!(
+            "task {} may write {kind}, by which a relationship rule of this tenant proves care",
+            profile.reference()
+        ));
+    }
+    out
+}
+
+/// Types that a requested or approved task may write, and types that such a task's relationship rule trusts.
+fn live(snapshot: &Snapshot, tenant: &TenantId) -> (BTreeSet<ResourceType>, BTreeSet<ResourceType>) {
+    let (mut writable, mut trusted) = (BTreeSet::new(), BTreeSet::new());
+    for held in snapshot.approvals(tenant) {
+        let approval = &held.value;
+        if !matches!(approval.status, ApprovalStatus::Requested | ApprovalStatus::Approved { .. }) {
+            continue;
+        }
+        if let Some(profile) = snapshot.profile(tenant, &approval.task) {
+            writable.extend(writes(profile));
+        }
+        for mode in &approval.terms.launch {
+            if let LaunchMode::Relationship(rule) = mode {
+                trusted.insert(rule.evidence);
+            }
+        }
+    }
+    (writable, trusted)
+}
+
+fn writes(profile: &TaskProfile) -> BTreeSet<ResourceType> {
+    let writing = profile.scopes.0.iter().filter(|scope| WRITES.iter().any(|letter| scope.actions.contains(*letter)));
+    writing
+        .filter_map(|scope| match scope.resource {
+            ResourceMatch::One(kind) => Some(kind),
+            ResourceMatch::Every => None,
+        })
+        .collect()
+}
+
+fn relationship(rule: &RelationshipRule) -> Vec<String> {
+    let mut out = Vec::new();
+    if fhir::compartment::patient_paths(rule.evidence).is_empty() {
+        out.push(format!("`terms.launch`: {} is not in the patient compartment", rule.evidence));
+    }
+    if !(1..=DAYS_MAX).contains(&rule.days_max) {
+        out.push(format!("`terms.launch`: `days_max` must be 1 to {DAYS_MAX}"));
+    }
+    let element = !rule.dated_by.is_empty() && rule.dated_by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    if !element {
+        out.push("`terms.launch`: `dated_by` must name an element, e.g. `start` or `period.start`".into());
+    }
+    if rule.search.matches("{patient}").count() != 1 {
+        out.push("`terms.launch`: `search` must hold `{patient}` exactly once".into());
+        return out;
+    }
+    let query = rule.search.replace("{patient}", "probe");
+    let path = format!("/{}", rule.evidence);
+    let raw = Raw { method: Method::Get, path: &path, query: Some(&query), accept: None, body: false };
+    match fhir::request::read(&raw) {
+        Ok(Interaction::Search(search)) => {
+            let bound = search.params.iter().any(|param| param.values.iter().any(|value| value.ends_with("probe")));
+            if !bound {
+                out.push("`terms.launch`: `{patient}` must be the value of a search parameter".into());
+            }
+            if search.params.len() < 2 {
+                out.push("`terms.launch`: `search` must also be bound to a practitioner, location, group or status".into());
+            }
+            if !search.includes.is_empty() || !search.revincludes.is_empty() {
+                out.push("`terms.launch`: `search` may not include other resources".into());
+            }
+        }
+        Ok(_) => out.push("`terms.launch`: `search` is not a search".into()),
+        Err(why) => out.push(format!("`terms.launch`: `search`: {}", why.what)),
+    }
+    out
+}
+
+/// Mistakes in an end date (S2-25).
+pub(crate) fn until(integration: &Integration, until: Millis, now: Millis) -> Vec<String> {
+    let mut out = Vec::new();
+    if until <= now {
+        out.push("`until` lies in the past".into());
+    }
+    if until > now.saturating_add(APPROVAL_MILLIS_MAX) {
+        out.push("`until` is more than 400 days away; every approval is decided again within that time".into());
+    }
+    if until > integration.expires_at {
+        out.push("`until` is later than the integration's own end".into());
+    }
+    out
+}

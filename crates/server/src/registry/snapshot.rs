@@ -1,0 +1,269 @@
+//! The registry as one immutable value in memory. The FHIR path reads nothing else; a new one replaces it whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::{Approval, ApprovalId, Integration, IntegrationId, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId};
+use fhir::ResourceType;
+use policy::{Filters, TenantRules};
+use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, RegistryRows};
+
+use super::digest;
+use crate::settings::TenantSettings;
+
+/// The largest page asked of an upstream.
+const COUNT_MAX: u32 = 200;
+
+/// An approval that is in force and whose digest still fits its integration, profile and terms.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// For whom.
+    pub integration: Arc<Integration>,
+    /// The approval.
+    pub approval: Arc<Approval>,
+    /// What it allows.
+    pub profile: Arc<TaskProfile>,
+}
+
+/// An object with the revision a later write must name.
+#[derive(Clone, Debug)]
+pub(crate) struct Held<T> {
+    pub value: Arc<T>,
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug)]
+struct HeldApproval {
+    held: Held<Approval>,
+    /// Whether its digest is that of what it approves, computed whenever either side changes.
+    fits: bool,
+}
+
+/// Everything a decision may look up, as it stood at one feed number.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    integrations: HashMap<IntegrationId, Held<Integration>>,
+    profiles: HashMap<TenantId, HashMap<TaskRef, Arc<TaskProfile>>>,
+    approvals: HashMap<ApprovalId, HeldApproval>,
+    by_integration: HashMap<IntegrationId, Vec<ApprovalId>>,
+    base: HashMap<TenantId, TenantRules>,
+    rules: HashMap<TenantId, Arc<TenantRules>>,
+    filters: Vec<FilterRow>,
+    feed: u64,
+}
+
+impl Snapshot {
+    /// The snapshot of these rows.
+    pub(crate) fn build(tenants: &[TenantSettings], rows: RegistryRows) -> Self {
+        let mut out = Self { feed: rows.feed, ..Self::default() };
+        for tenant in tenants {
+            out.base.insert(tenant.id.clone(), base_rules(tenant));
+        }
+        out.put_profiles(rows.profiles);
+        for row in rows.integrations {
+            out.put_integration(row);
+        }
+        for row in rows.approvals {
+            out.put_approval(row);
+        }
+        out.put_filters(rows.filters);
+        out
+    }
+
+    /// The feed number it stands at.
+    #[must_use]
+    pub fn feed(&self) -> u64 {
+        self.feed
+    }
+
+    pub(crate) fn reach(&mut self, feed: u64) {
+        self.feed = feed;
+    }
+
+    /// One integration, whatever its status.
+    #[must_use]
+    pub fn integration(&self, id: &IntegrationId) -> Option<&Arc<Integration>> {
+        self.integrations.get(id).map(|held| &held.value)
+    }
+
+    /// The approval with what it approves, if it is in force at `now`.
+    ///
+    /// # Errors
+    /// [`Reason::IntegrationInactive`] or [`Reason::ApprovalMissing`]; anything that does not fit is the latter.
+    pub fn standing(&self, approval: &ApprovalId, now: Millis) -> Result<Standing, Reason> {
+        let HeldApproval { held, fits } = self.approvals.get(approval).ok_or(Reason::ApprovalMissing)?;
+        let approval = &held.value;
+        let integration = self.integration(&approval.integration).ok_or(Reason::ApprovalMissing)?;
+        if !integration.usable(now) {
+            return Err(Reason::IntegrationInactive);
+        }
+        if !fits || !approval.in_force(now) || integration.tenant != approval.tenant {
+            return Err(Reason::ApprovalMissing);
+        }
+        let profile = self.profile(&approval.tenant, &approval.task).ok_or(Reason::ApprovalMissing)?;
+        Ok(Standing {
+            integration: Arc::clone(integration),
+            approval: Arc::clone(approval),
+            profile: Arc::clone(profile),
+        })
+    }
+
+    /// The standing of the newest approved version of a task for an integration of this tenant.
+    #[must_use]
+    pub fn approved_task(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        task: &TaskName,
+        now: Millis,
+    ) -> Option<Standing> {
+        self.standings(integration, now)
+            .filter(|standing| standing.approval.tenant == *tenant && standing.approval.task.name == *task)
+            .max_by_key(|standing| (standing.approval.task.version, standing.approval.requested_at))
+    }
+
+    /// Every approval of an integration that is in force.
+    pub fn standings(&self, integration: &IntegrationId, now: Millis) -> impl Iterator<Item = Standing> {
+        let ids = self.by_integration.get(integration).into_iter().flatten();
+        ids.filter_map(move |id| self.standing(id, now).ok())
+    }
+
+    /// What a tenant's decisions need of its upstream.
+    #[must_use]
+    pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<TenantRules>> {
+        self.rules.get(tenant)
+    }
+
+    /// One profile version.
+    #[must_use]
+    pub fn profile(&self, tenant: &TenantId, task: &TaskRef) -> Option<&Arc<TaskProfile>> {
+        self.profiles.get(tenant)?.get(task)
+    }
+
+    /// All profile versions of a tenant, by name and version.
+    pub(crate) fn profiles(&self, tenant: &TenantId) -> Vec<&Arc<TaskProfile>> {
+        let mut out: Vec<_> = self.profiles.get(tenant).into_iter().flat_map(HashMap::values).collect();
+        out.sort_by_key(|profile| profile.reference());
+        out
+    }
+
+    /// All integrations of a tenant, by id.
+    pub(crate) fn integrations(&self, tenant: &TenantId) -> Vec<&Held<Integration>> {
+        let mut out: Vec<_> = self.integrations.values().filter(|held| held.value.tenant == *tenant).collect();
+        out.sort_by(|a, b| a.value.id.cmp(&b.value.id));
+        out
+    }
+
+    /// An integration of this tenant, with its revision.
+    pub(crate) fn held_integration(&self, tenant: &TenantId, id: &IntegrationId) -> Option<&Held<Integration>> {
+        self.integrations.get(id).filter(|held| held.value.tenant == *tenant)
+    }
+
+    /// An approval of this tenant, with its revision.
+    pub(crate) fn held_approval(&self, tenant: &TenantId, id: &ApprovalId) -> Option<&Held<Approval>> {
+        self.approvals.get(id).map(|approval| &approval.held).filter(|held| held.value.tenant == *tenant)
+    }
+
+    /// Whether its digest fits what it approves now.
+    pub(crate) fn fits(&self, id: &ApprovalId) -> bool {
+        self.approvals.get(id).is_some_and(|approval| approval.fits)
+    }
+
+    /// All approvals of an integration, newest request last.
+    pub(crate) fn approvals_of(&self, integration: &IntegrationId) -> Vec<&Held<Approval>> {
+        let ids = self.by_integration.get(integration).into_iter().flatten();
+        let mut out: Vec<_> = ids.filter_map(|id| self.approvals.get(id)).map(|approval| &approval.held).collect();
+        out.sort_by_key(|held| (held.value.requested_at, held.value.id));
+        out
+    }
+
+    /// All approvals of a tenant, newest request first.
+    pub(crate) fn approvals(&self, tenant: &TenantId) -> Vec<&Held<Approval>> {
+        let all = self.approvals.values().map(|approval| &approval.held);
+        let mut out: Vec<_> = all.filter(|held| held.value.tenant == *tenant).collect();
+        out.sort_by_key(|held| (std::cmp::Reverse(held.value.requested_at), held.value.id));
+        out
+    }
+
+    /// What is known of a tenant's filters.
+    pub(crate) fn filters(&self, tenant: &TenantId) -> impl Iterator<Item = &FilterRow> {
+        self.filters.iter().filter(move |filter| filter.tenant == *tenant)
+    }
+
+    pub(crate) fn put_profiles(&mut self, profiles: Vec<(TenantId, TaskProfile)>) {
+        for (tenant, profile) in profiles {
+            self.profiles.entry(tenant).or_default().insert(profile.reference(), Arc::new(profile));
+        }
+        let all: Vec<_> = self.approvals.keys().copied().collect();
+        self.judge(&all);
+    }
+
+    pub(crate) fn put_integration(&mut self, row: IntegrationRow) {
+        let id = row.integration.id.clone();
+        self.integrations
+            .insert(id.clone(), Held { value: Arc::new(row.integration), revision: row.revision });
+        let theirs = self.by_integration.get(&id).cloned().unwrap_or_default();
+        self.judge(&theirs);
+    }
+
+    pub(crate) fn put_approval(&mut self, row: ApprovalRow) {
+        let (id, integration) = (row.approval.id, row.approval.integration.clone());
+        let held = Held { value: Arc::new(row.approval), revision: row.revision };
+        if self.approvals.insert(id, HeldApproval { held, fits: false }).is_none() {
+            self.by_integration.entry(integration).or_default().push(id);
+        }
+        self.judge(&[id]);
+    }
+
+    pub(crate) fn put_filters(&mut self, filters: Vec<FilterRow>) {
+        self.filters = filters;
+        self.rules = self
+            .base
+            .iter()
+            .map(|(tenant, base)| {
+                let mut rules = base.clone();
+                rules.filters = filters_of(self.filters.iter().filter(|filter| filter.tenant == *tenant));
+                (tenant.clone(), Arc::new(rules))
+            })
+            .collect();
+    }
+
+    fn judge(&mut self, ids: &[ApprovalId]) {
+        for id in ids {
+            let Some(approval) = self.approvals.get(id) else { continue };
+            let value = &approval.held.value;
+            let fits = match (self.integration(&value.integration), self.profile(&value.tenant, &value.task)) {
+                (Some(integration), Some(profile)) => {
+                    digest::subject(integration, profile, &value.terms) == value.digest
+                }
+                _ => false,
+            };
+            if let Some(approval) = self.approvals.get_mut(id) {
+                approval.fits = fits;
+            }
+        }
+    }
+}
+
+fn base_rules(tenant: &TenantSettings) -> TenantRules {
+    TenantRules {
+        upstream_base: tenant.upstream.fhir.trim_end_matches('/').to_owned(),
+        public_base: tenant.fhir_base(),
+        shared: tenant.upstream.shared.clone(),
+        filters: Filters::default(),
+        count_max: COUNT_MAX,
+    }
+}
+
+fn filters_of<'a>(rows: impl Iterator<Item = &'a FilterRow>) -> Filters {
+    let mut out = Filters::default();
+    for row in rows {
+        let Ok(kind) = row.kind.parse::<ResourceType>() else { continue };
+        let entry = (kind, row.param.clone());
+        match row.state {
+            FilterState::Declared | FilterState::Proved => out.proved.insert(entry),
+            FilterState::Poisoned => out.poisoned.insert(entry),
+        };
+    }
+    out
+}
