@@ -315,8 +315,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// UTC with exactly six decimals, so that texts sort as times do.
 fn rfc3339(ts_us: i64) -> String {
+    use time::macros::format_description;
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ts_us) * 1000);
-    let text = at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
-    text.unwrap_or_else(|| ts_us.to_string())
+    at.ok().and_then(|at| at.format(form).ok()).unwrap_or_else(|| ts_us.to_string())
 }
