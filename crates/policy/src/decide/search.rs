@@ -111,7 +111,7 @@ fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial>
         for value in &param.values {
             match meaning(frame, known, target, only_patient, value) {
                 Meaning::Session => {
-                    named.patient |= only_patient;
+                    named.patient = true;
                     kept.push(format!("Patient/{}", frame.patient));
                 }
                 Meaning::Other => others += 1,

@@ -15,6 +15,9 @@ const MASKED: &str = concat!(
     r#""valueCode":"masked"}]}"#
 );
 
+/// Most resources in one `contained`: real ones hold fewer than ten.
+const CONTAINED_MAX: usize = 128;
+
 /// Collects the edits of `resource`; refuses it if it holds what no edit can take out.
 pub(super) fn walk(plan: &Plan, kind: ResourceType, resource: Value<'_>, edits: &mut Edits) -> Result<(), Refusal> {
     let strict = plan.grants.shares(kind);
@@ -46,7 +49,8 @@ impl<'d> Walk<'_, 'd> {
 
     /// Contained resources are judged by their own type; another patient among them cannot be told from the session's.
     fn contained(&mut self, list: Value<'d>) -> Result<(), Refusal> {
-        if self.inside || !list.is_array() {
+        // Every fragment is looked up in this list, so its length is bounded.
+        if self.inside || !list.is_array() || list.elements().count() > CONTAINED_MAX {
             return Err(Refusal);
         }
         for inner in list.elements() {
@@ -176,7 +180,7 @@ impl<'d> Walk<'_, 'd> {
             }
             return;
         }
-        if let Some(rest) = below(&text, theirs) {
+        if let Some(rest) = below(&text, theirs).or_else(|| below(&text, ours)) {
             let rest = if self.names_other(rest.trim_start_matches('/')) { "/Patient" } else { rest };
             self.edits.replace(value.span(), quote(&format!("{ours}{rest}")));
         } else if text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text) {
@@ -217,8 +221,10 @@ fn is_attachment(name: &str) -> bool {
         || name.ends_with("Attachment")
 }
 
+/// Where a relative URL may stand; `reference` in odd forms (a list, another case) among them.
 fn is_url_name(name: &str) -> bool {
     ["uri", "url", "Uri", "Url", "Canonical", "source"].iter().any(|end| name.ends_with(end))
+        || name.eq_ignore_ascii_case("reference")
 }
 
 #[test]

@@ -207,6 +207,36 @@ fn urls_that_name_another_patient_lose_the_id() {
 }
 
 #[test]
+fn gl_01_gl_02_groups_and_lists() {
+    let world = World::new(KALL);
+    assert!(ids(&world.released("Group?member=Patient/P1", &bundle(&["G12"], ""))).is_empty());
+    let list = r#"{"resourceType":"List","id":"L1","status":"current","mode":"working","subject":{"reference":"Patient/P1"},"entry":[{"item":{"reference":"Observation/O1"}},{"item":{"reference":"Observation/O2","display":"Two's"}}]}"#;
+    let released = world.released("List/L1", list);
+    assert_eq!(json(&released)["entry"][1]["item"], value!({"reference": "Observation/O2"}));
+    let other = list.replace("Observation/O2", "Patient/P2");
+    assert_eq!(world.released("List/L1", &other).status(), 404);
+}
+
+#[test]
+fn odd_forms_of_a_reference_tell_nothing_either() {
+    let rest = r#","x":{"reference":["Patient/P2","Patient/P1"]},"y":{"Reference":"Patient/P2"},"z":{"\u0072eference":"Patient\/P2"},"performer":[{"reference":"Patient\/P1","display":"me"}]"#;
+    let body = shown(KOBS, rest);
+    assert_eq!(body["x"], value!({"reference": ["Patient", "Patient/P1"]}));
+    assert_eq!(body["y"], value!({"Reference": "Patient"}));
+    assert_eq!(body["z"], masked());
+    assert_eq!(body["performer"][0]["display"], "me");
+    let body = shown(KOBS, r#","extension":[{"url":"x","valueUri":"https://pep/fhir/Patient/P2"}]"#);
+    assert_eq!(body["extension"][0]["valueUri"], "https://pep/fhir/Patient");
+}
+
+#[test]
+fn many_contained_resources_are_no_way_to_slow_it() {
+    let inner: Vec<_> = (0..200).map(|n| format!(r#"{{"resourceType":"Observation","id":"o{n}"}}"#)).collect();
+    assert!(hidden(KOBS, &format!(r#","contained":[{}]"#, inner.join(","))));
+    assert!(!hidden(KOBS, &format!(r#","contained":[{}]"#, inner[..100].join(","))));
+}
+
+#[test]
 fn patient_links_and_practitioners_of_the_own_patient() {
     let body = r#"{"resourceType":"Patient","id":"P1","link":[{"other":{"reference":"Patient/P0","display":"older"},"type":"replaces"}],"generalPractitioner":[{"reference":"Practitioner/PRA","display":"Who"}],"managingOrganization":{"display":"Org"}}"#;
     let shown = json(&World::new(KPAT).released("Patient/P1", body));
