@@ -9,60 +9,8 @@ use super::edit::Edits;
 
 const SUBSETTED: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
 
-/// Suffixes of choice elements: `_elements=value` means `valueQuantity` too.
-const CHOICES: [&str; 51] = [
-    "Address",
-    "Age",
-    "Annotation",
-    "Attachment",
-    "Base64Binary",
-    "Boolean",
-    "Canonical",
-    "Code",
-    "CodeableConcept",
-    "Coding",
-    "ContactDetail",
-    "ContactPoint",
-    "Contributor",
-    "Count",
-    "DataRequirement",
-    "Date",
-    "DateTime",
-    "Decimal",
-    "Distance",
-    "Dosage",
-    "Duration",
-    "Expression",
-    "HumanName",
-    "Id",
-    "Identifier",
-    "Instant",
-    "Integer",
-    "Markdown",
-    "Meta",
-    "Money",
-    "Oid",
-    "ParameterDefinition",
-    "Period",
-    "PositiveInt",
-    "Quantity",
-    "Range",
-    "Ratio",
-    "Reference",
-    "RelatedArtifact",
-    "SampledData",
-    "Signature",
-    "String",
-    "Time",
-    "Timing",
-    "TriggerDefinition",
-    "UnsignedInt",
-    "Uri",
-    "Url",
-    "UsageContext",
-    "Uuid",
-    "ProdCharacteristic",
-];
+/// Suffixes of choice elements, one datatype per line: `_elements=value` means `valueQuantity` too.
+const CHOICES: &str = include_str!("choices.txt");
 
 /// What a view keeps of the top-level elements.
 enum Keep<'v> {
@@ -89,7 +37,7 @@ impl Keep<'_> {
 }
 
 fn is_choice_of(name: &str, wanted: &str) -> bool {
-    name.strip_prefix(wanted).is_some_and(|suffix| suffix.is_empty() || CHOICES.contains(&suffix))
+    name.strip_prefix(wanted).is_some_and(|suffix| suffix.is_empty() || CHOICES.lines().any(|known| known == suffix))
 }
 
 /// Appends `resource` with its edits, as far as `view` shows it.
