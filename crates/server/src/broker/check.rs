@@ -1,6 +1,7 @@
 //! What an upstream really does, tried with two test patients (`hilum check`): does it filter, does it version, where do its
 //! links point. Reads only, and nothing it reads leaves this file: the report names types and parameters, never content.
 
+use fhir::references::Reference;
 use fhir::{Id, ResourceType};
 use http::header::ETAG;
 use serde_json::Value;
@@ -147,7 +148,11 @@ async fn search(upstream: &Upstream, kind: ResourceType, param: &str, patient: &
     for entry in list("entry") {
         let Some(resource) = entry.get("resource") else { continue };
         if resource.get("resourceType").and_then(Value::as_str) == Some(kind.name()) {
-            if is_of(resource, kind, patient) { found.own += 1 } else { found.foreign += 1 }
+            match is_of(resource, kind, patient, upstream.base()) {
+                Some(true) => found.own += 1,
+                Some(false) => found.foreign += 1,
+                None => {}
+            }
         }
     }
     Ok(found)
@@ -159,17 +164,26 @@ fn within(url: &str, base: &str) -> bool {
     url.strip_prefix(base).is_some_and(below) || !url.contains("://") && !url.starts_with("//")
 }
 
-/// Whether any compartment element of the resource names the patient.
-fn is_of(resource: &Value, kind: ResourceType, patient: &Id) -> bool {
+/// Whose a resource is, by what its compartment elements name. `None`: no element names a patient in a way that can be read.
+fn is_of(resource: &Value, kind: ResourceType, patient: &Id, base: &str) -> Option<bool> {
     if kind == ResourceType::PATIENT {
-        return resource.get("id").and_then(Value::as_str) == Some(patient.as_str());
+        return Some(resource.get("id").and_then(Value::as_str) == Some(patient.as_str()));
     }
-    let wanted = format!("Patient/{patient}");
-    fhir::compartment::patient_paths(kind).iter().any(|path| {
-        references(resource, path.elements).iter().any(|reference| {
-            *reference == wanted || reference.strip_suffix(&wanted).is_some_and(|base| base.ends_with('/'))
-        })
-    })
+    let mut named = None;
+    for path in fhir::compartment::patient_paths(kind) {
+        for text in references(resource, path.elements) {
+            let id = match fhir::references::parse(text) {
+                Reference::Relative { kind: ResourceType::PATIENT, id, .. } => id,
+                Reference::Absolute { base: theirs, kind: ResourceType::PATIENT, id, .. } if theirs == base => id,
+                _ => continue,
+            };
+            if id == patient.as_str() {
+                return Some(true);
+            }
+            named = Some(false);
+        }
+    }
+    named
 }
 
 fn references<'a>(value: &'a Value, path: &[&str]) -> Vec<&'a str> {
