@@ -43,7 +43,7 @@ pub(crate) fn risk(integration: &Integration) -> String {
 
 /// The approval's hash over integration, profile (with its content) and terms (launch modes with their rule text,
 /// lifetime, budgets).
-pub(crate) fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) -> String {
+pub fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) -> String {
     let parts = json!([FORM, risk(integration), profile, terms]).to_string();
     sha256(parts.as_bytes())
 }

@@ -30,6 +30,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::keys::KeyRing;
 use crate::settings::TenantSettings;
+pub use digest::subject as approval_digest;
 use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
 pub use people::{INIT_LIFE, credential_hash};

@@ -28,6 +28,8 @@ use std::collections::BTreeMap;
 
 use super::Registry;
 use problem::ApiError;
+#[cfg(test)]
+pub(super) use read::task_ref;
 pub(super) use visit::Need;
 
 const OPERATOR: Need = Need::Role(&[Role::Operator]);
