@@ -1,0 +1,203 @@
+//! The running server: parts wired together, requests sent to the part that owns their path.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use domain::TenantId;
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+use vault::RootKey;
+
+use crate::audit::Audit;
+use crate::authorize::{self, Authorize};
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::keys::KeyRing;
+use crate::listen::{ListenError, Listener};
+use crate::registry::Registry;
+use crate::settings::Settings;
+
+/// Why the server does not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error("store: {0}")]
+    Store(#[from] store::OpenError),
+    /// The keys cannot be opened: wrong root key, or a damaged row.
+    #[error("keys: {0}")]
+    Keys(#[from] crate::keys::KeyError),
+    /// The ledger refuses to open.
+    #[error("ledger: {0}")]
+    Ledger(#[from] crate::audit::OpenLedgerError),
+    /// The registry cannot be read.
+    #[error("registry: {0}")]
+    Registry(#[from] crate::registry::OpenRegistryError),
+    /// The upstream's credentials cannot be read.
+    #[error("broker: {0}")]
+    Broker(#[from] crate::broker::OpenBrokerError),
+    /// A listener cannot start.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+}
+
+/// Every part, for those who embed the server (the demo, tests).
+#[derive(Clone)]
+pub struct Parts {
+    /// Database.
+    pub store: Store,
+    /// Keys.
+    pub keys: KeyRing,
+    /// Ledger.
+    pub audit: Audit,
+    /// Registry.
+    pub registry: Registry,
+    /// The FHIR gate.
+    pub gate: Arc<Gate>,
+}
+
+/// A server under way; dropping it does not stop it, [`Running::stop`] does.
+pub struct Running {
+    /// Where FHIR and OAuth are served.
+    pub public: SocketAddr,
+    /// Where `/api/v1` is served.
+    pub admin: SocketAddr,
+    /// The parts.
+    pub parts: Parts,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Lets requests under way finish, then closes the ledger.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.parts.audit.close().await;
+    }
+}
+
+/// Opens everything in the order that lets each part refuse: listeners are bound last and serve at once.
+///
+/// # Errors
+/// [`StartError`]: nothing is left running.
+pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<Running, StartError> {
+    crate::listen::install_crypto();
+    let tenant_ids: Vec<TenantId> = settings.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+    let store = Store::open(&settings.store_url).await?;
+    let keys = KeyRing::open(root, &store, &tenant_ids, clock.now()).await?;
+    let audit = Audit::open(&settings.ledger_dir, &settings.node, &settings.host, keys.clone(), clock.clone()).await?;
+    let registry = Registry::open(store.clone(), &settings.tenants, audit.clone(), keys.clone(), clock.clone()).await?;
+    let broker = Broker::new(&settings.tenants, &settings.outbound, keys.clone(), clock.clone())?;
+    let authorize = Authorize::new(
+        &settings.tenants,
+        store.clone(),
+        registry.clone(),
+        keys.clone(),
+        audit.clone(),
+        broker.clone(),
+        clock.clone(),
+    );
+    let gate = Arc::new(Gate::new(
+        clock,
+        registry.clone(),
+        authorize.tokens(),
+        keys.clone(),
+        audit.clone(),
+        broker,
+        &settings.tenants,
+    ));
+    let parts = Parts { store, keys, audit, registry, gate };
+    let public = Listener::bind(&settings.public).await?;
+    let admin = Listener::bind(&settings.admin).await?;
+    let address = |listener: &Listener, asked: SocketAddr| listener.address().unwrap_or(asked);
+    let (public_at, admin_at) = (address(&public, settings.public.listen), address(&admin, settings.admin.listen));
+    let (stop, stopped) = watch::channel(false);
+    let tasks = vec![
+        tokio::spawn(serve_public(public, Arc::clone(&parts.gate), authorize.router(), stopped.clone())),
+        tokio::spawn(serve_admin(admin, parts.clone(), stopped)),
+    ];
+    Ok(Running { public: public_at, admin: admin_at, parts, stop, tasks })
+}
+
+type PublicBody = Either<Full<Bytes>, Body>;
+
+async fn serve_public(listener: Listener, gate: Arc<Gate>, oauth: axum::Router, stop: watch::Receiver<bool>) {
+    let handler = move |request: Request<Incoming>, peer: SocketAddr| {
+        let (gate, oauth) = (Arc::clone(&gate), oauth.clone());
+        async move { public(&gate, oauth, request, peer).await }
+    };
+    listener.serve(handler, stop).await;
+}
+
+/// The gate is routed from the raw path; everything else may be decoded and goes to the router.
+async fn public(gate: &Gate, oauth: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Response<PublicBody> {
+    if let Some((tenant, below)) = fhir_path(request.uri().path()) {
+        return gate.answer(&tenant, below, &request, peer).await.map(Either::Left);
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(authorize::Peer(peer));
+    routed(oauth, request).await.map(Either::Right)
+}
+
+/// `/{tenant}/fhir` and what stands below it, but for the discovery document.
+fn fhir_path(path: &str) -> Option<(TenantId, &str)> {
+    let (tenant, rest) = path.strip_prefix('/')?.split_once('/')?;
+    let below = rest.strip_prefix("fhir")?;
+    if !below.is_empty() && !below.starts_with('/') || below == "/.well-known/smart-configuration" {
+        return None;
+    }
+    Some((tenant.parse().ok()?, below))
+}
+
+async fn routed(router: axum::Router, request: Request<Body>) -> Response<Body> {
+    let answer: Result<Response<Body>, Infallible> = router.oneshot(request).await;
+    match answer {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+async fn serve_admin(listener: Listener, parts: Parts, stop: watch::Receiver<bool>) {
+    let router = parts.registry.admin_router();
+    let handler = move |request: Request<Incoming>, peer: SocketAddr| {
+        let (router, parts) = (router.clone(), parts.clone());
+        async move {
+            match request.uri().path() {
+                "/healthz" => plain(StatusCode::OK, "ok\n"),
+                "/readyz" if parts.audit.healthy() && parts.registry.fresh() => plain(StatusCode::OK, "ready\n"),
+                "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+                _ => {
+                    let mut request = request.map(Body::new);
+                    request.extensions_mut().insert(authorize::Peer(peer));
+                    routed(router, request).await
+                }
+            }
+        }
+    };
+    listener.serve(handler, stop).await;
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    (status, text).into_response()
+}
+
+#[test]
+fn only_a_tenants_fhir_base_goes_to_the_gate() {
+    let below = |path| fhir_path(path).map(|(tenant, below)| (tenant.to_string(), below.to_owned()));
+    assert_eq!(below("/mercy/fhir"), Some(("mercy".into(), String::new())));
+    assert_eq!(below("/mercy/fhir/Patient/P1"), Some(("mercy".into(), "/Patient/P1".into())));
+    for other in ["/", "/mercy", "/mercy/fhirx", "/mercy/oauth/token", "/Mercy/fhir", "/mercy/fhir/.well-known/smart-configuration"] {
+        assert_eq!(below(other), None, "{other}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The only place where the gate makes an HTTP response, and the only ways to make one.
+//!
+//! A released body needs its `Recorded`, a refusal its `Receipt`; neither can be made without the ledger.
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use store::wal::Receipt;
+
+use crate::audit::Recorded;
+use crate::error::Refusal;
+
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+
+/// What the gate answers with.
+pub struct Answer(Inner);
+
+enum Inner {
+    Released { status: u16, body: Vec<u8>, etag: Option<String>, last_modified: Option<String> },
+    Refused(Refusal),
+    Public(Bytes),
+}
+
+impl Answer {
+    /// The verified and recorded answer; `304` when the caller's copy is current (RD-34: decided here, never upstream).
+    #[must_use]
+    pub fn released(recorded: Recorded, if_none_match: Option<&str>) -> Self {
+        let released = recorded.into_released();
+        let etag = released.etag().map(str::to_owned);
+        let current = released.status() == 200
+            && if_none_match.zip(etag.as_deref()).is_some_and(|(asked, etag)| matches_etag(asked, etag));
+        let status = if current { 304 } else { released.status() };
+        let last_modified = released.last_modified().map(str::to_owned);
+        let body = if current { Vec::new() } else { released.into_body() };
+        Self(Inner::Released { status, body, etag, last_modified })
+    }
+
+    /// A refusal whose record is durable.
+    #[must_use]
+    pub fn refused(refusal: Refusal, _receipt: Receipt) -> Self {
+        Self(Inner::Refused(refusal))
+    }
+
+    /// A refusal of someone unknown: counted in the ledger each second, not one by one (audit.md §9.2).
+    #[must_use]
+    pub fn unauthenticated(refusal: Refusal) -> Self {
+        Self(Inner::Refused(refusal))
+    }
+
+    /// The ledger itself refused: 503, and nothing but that.
+    #[must_use]
+    pub fn unrecorded(refusal: Refusal) -> Self {
+        Self(Inner::Refused(refusal))
+    }
+
+    /// A document that is the same for everybody.
+    #[must_use]
+    pub fn public(document: Bytes) -> Self {
+        Self(Inner::Public(document))
+    }
+
+    /// As HTTP.
+    #[must_use]
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let (status, body) = match &self.0 {
+            Inner::Released { status, .. } => {
+                (StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY), Bytes::new())
+            }
+            Inner::Refused(refusal) => (refusal.status, Bytes::from(refusal.outcome())),
+            Inner::Public(document) => (StatusCode::OK, document.clone()),
+        };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, FHIR_JSON);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        match self.0 {
+            Inner::Released { body, etag, last_modified, .. } => {
+                for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified)] {
+                    if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                        headers.insert(name, value);
+                    }
+                }
+                *response.body_mut() = Full::new(Bytes::from(body));
+            }
+            Inner::Refused(refusal) => {
+                if let Some(challenge) = refusal.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {
+                    headers.insert(WWW_AUTHENTICATE, challenge);
+                }
+                if let Some(allow) = refusal.allow {
+                    headers.insert(ALLOW, HeaderValue::from_static(allow));
+                }
+                if let Some(seconds) = refusal.retry_after {
+                    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+                }
+            }
+            // DISC-22: any origin may read what is the same for everybody.
+            Inner::Public(_) => {
+                headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+            }
+        }
+        response
+    }
+}
+
+/// RFC 9110 §13.1.2: weak comparison, `*` or a list.
+fn matches_etag(asked: &str, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    asked.trim() == "*" || asked.split(',').any(|tag| opaque(tag) == opaque(etag))
+}
+
+#[test]
+fn rd_34_etags_compare_weakly() {
+    assert!(matches_etag("W/\"3\"", "W/\"3\""));
+    assert!(matches_etag("\"1\", \"3\"", "W/\"3\""));
+    assert!(matches_etag("*", "W/\"3\""));
+    assert!(!matches_etag("\"2\"", "W/\"3\""));
+}

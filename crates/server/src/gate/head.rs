@@ -1,0 +1,166 @@
+//! The request head, read once: limits, the headers the gate understands, and nothing else.
+//!
+//! Client headers are an allow-list: what is not named here never influences anything and never travels (HD-03 … HD-05).
+
+use domain::Reason;
+use fhir::request::Method;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, IF_NONE_MATCH, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{Request, Version};
+
+use crate::error::Refusal;
+
+/// Longest bearer token read: an RFC 9068 token with 256 scope clauses stays under it.
+const BEARER_BYTES_MAX: usize = 16 * 1024;
+/// Longest path plus query.
+const TARGET_BYTES_MAX: usize = 10 * 1024;
+
+/// What the gate takes from a request head.
+pub struct Head<'a> {
+    /// The method, as FHIR knows it.
+    pub method: Method,
+    /// The method as sent, for the record.
+    pub method_name: &'a str,
+    /// The raw query.
+    pub query: Option<&'a str>,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
+    /// Whether a body is announced.
+    pub body: bool,
+    /// The bearer token.
+    pub bearer: Option<&'a str>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<&'a str>,
+    /// `User-Agent`, for the record.
+    pub agent: &'a str,
+}
+
+/// Reads the head, or says what is wrong with it.
+pub fn read<'a, B>(request: &'a Request<B>, below: &str) -> Result<Head<'a>, Refusal> {
+    let headers = request.headers();
+    let malformed = |what: &str| Err(Refusal::new(Reason::RequestInvalid, what));
+    let uri = request.uri();
+    // RFC 9112 §3.2.2: a proxy form of the target; nobody proxies through Hilum (PA-06).
+    if uri.authority().is_some() || uri.scheme().is_some() {
+        return malformed("send the path, not an absolute URL, as the request target");
+    }
+    if below.len() + uri.query().map_or(0, str::len) > TARGET_BYTES_MAX {
+        return malformed("the request target is too long");
+    }
+    // HD-09: two ways to say where the body ends, or hop-by-hop games, are smuggling attempts.
+    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+        return malformed("Content-Length and Transfer-Encoding exclude each other");
+    }
+    if headers.contains_key(UPGRADE) || !connection_is_plain(headers) {
+        return malformed("Upgrade and Connection options other than keep-alive and close are not offered");
+    }
+    if headers.contains_key(HeaderName::from_static("x-http-method-override"))
+        || headers.contains_key(HeaderName::from_static("x-http-method"))
+        || headers.contains_key(HeaderName::from_static("x-method-override"))
+    {
+        return malformed("method override is not offered");
+    }
+    if request.version() < Version::HTTP_11 && headers.contains_key(TRANSFER_ENCODING) {
+        return malformed("Transfer-Encoding needs HTTP/1.1");
+    }
+    Ok(Head {
+        method: method(request.method()),
+        method_name: request.method().as_str(),
+        query: uri.query(),
+        accept: single(headers, &ACCEPT)?,
+        body: announces_body(headers),
+        bearer: bearer(headers)?,
+        if_none_match: single(headers, &IF_NONE_MATCH)?,
+        agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or(""),
+    })
+}
+
+fn method(method: &http::Method) -> Method {
+    match *method {
+        http::Method::GET => Method::Get,
+        http::Method::HEAD => Method::Head,
+        http::Method::POST => Method::Post,
+        http::Method::PUT => Method::Put,
+        http::Method::PATCH => Method::Patch,
+        http::Method::DELETE => Method::Delete,
+        _ => Method::Other,
+    }
+}
+
+fn connection_is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().all(|value| {
+        value.to_str().is_ok_and(|text| {
+            text.split(',').map(str::trim).all(|option| {
+                option.is_empty() || option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("close")
+            })
+        })
+    })
+}
+
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
+}
+
+/// A header that may be sent once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::new(Reason::RequestInvalid, format!("send `{name}` once")));
+    }
+    first.to_str().map(Some).map_err(|_| Refusal::new(Reason::RequestInvalid, format!("`{name}` is not plain text")))
+}
+
+/// RFC 6750 §2.1; two credentials, or one in another scheme, are no credential.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(value) = single(headers, &AUTHORIZATION)? else { return Ok(None) };
+    let invalid = || Refusal::new(Reason::TokenInvalid, "Authorization must be `Bearer` and one access token");
+    let (scheme, token) = value.split_once(' ').ok_or_else(invalid)?;
+    let token = token.trim_start_matches(' ');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > BEARER_BYTES_MAX || !token.bytes().all(plain) {
+        return Err(invalid());
+    }
+    Ok(Some(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(headers: &[(&str, &str)]) -> Request<()> {
+        headers.iter().fold(Request::builder().uri("/t/fhir/Patient"), |b, (name, value)| b.header(*name, *value)).body(()).unwrap()
+    }
+
+    #[test]
+    fn hd_09_smuggling_and_override_headers_are_refused() {
+        for headers in [
+            &[("content-length", "3"), ("transfer-encoding", "chunked")][..],
+            &[("connection", "authorization")],
+            &[("upgrade", "h2c")],
+            &[("x-http-method-override", "DELETE")],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        ] {
+            let refusal = read(&with(headers), "/Patient").err().unwrap();
+            assert_eq!(refusal.status, http::StatusCode::BAD_REQUEST, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn pa_06_absolute_form_is_refused() {
+        let request = Request::builder().uri("https://other/t/fhir/Observation/O1").body(()).unwrap();
+        assert!(read(&request, "/Observation/O1").is_err());
+    }
+
+    #[test]
+    fn a_credential_is_one_bearer_token_or_an_invalid_one() {
+        assert_eq!(read(&with(&[]), "").ok().unwrap().bearer, None);
+        assert_eq!(read(&with(&[("authorization", "bearer abc.def")]), "").ok().unwrap().bearer, Some("abc.def"));
+        for bad in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b"] {
+            let refusal = read(&with(&[("authorization", bad)]), "").err().unwrap();
+            assert_eq!(refusal.reason, Reason::TokenInvalid, "`{bad}`");
+        }
+    }
+}

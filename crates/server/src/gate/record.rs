@@ -1,0 +1,137 @@
+//! What the gate writes into the ledger about one request.
+
+use std::net::SocketAddr;
+
+use domain::audit::{AuditRecord, Kind, Outcome, Phi};
+use domain::{Session, Subject, TenantId};
+use policy::Released;
+
+use super::head::Head;
+use crate::clock::{RandomError, random};
+use crate::error::Refusal;
+use crate::registry::Standing;
+
+/// Longest request text kept in a record.
+const REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Longest `User-Agent` kept.
+const AGENT_BYTES_MAX: usize = 256;
+
+/// What every record of one request shares.
+pub struct Trace {
+    tenant: String,
+    request_id: [u8; 16],
+    request: String,
+    peer: String,
+    agent: String,
+}
+
+impl Trace {
+    /// Starts a request's trace.
+    pub fn new(tenant: &TenantId, below: &str, head: &Head<'_>, peer: SocketAddr) -> Result<Self, RandomError> {
+        let mut request = format!("{} {below}", head.method_name);
+        if let Some(query) = head.query {
+            request.push('?');
+            request.push_str(query);
+        }
+        cut(&mut request, REQUEST_BYTES_MAX);
+        let mut agent = head.agent.to_owned();
+        cut(&mut agent, AGENT_BYTES_MAX);
+        Ok(Self { tenant: tenant.as_str().to_owned(), request_id: random()?, request, peer: peer.to_string(), agent })
+    }
+
+    /// The sealed part every record of this request starts with.
+    pub fn phi(&self, session: &Session) -> Phi {
+        Phi {
+            patients: match &session.subject {
+                Subject::Patient(id) => vec![id.as_str().to_owned()],
+                Subject::Cohort => Vec::new(),
+            },
+            request: self.request.clone(),
+            peer: self.peer.clone(),
+            agent: self.agent.clone(),
+            scope: session.scopes.to_string(),
+            ..Phi::default()
+        }
+    }
+
+    fn record(&self, kind: Kind, outcome: Outcome, session: &Session, standing: Option<&Standing>) -> AuditRecord {
+        let mut record = AuditRecord::new(&self.tenant, kind, outcome, self.request_id);
+        record.actor.integration = session.integration.as_str().to_owned();
+        record.actor.session = Some(session.id);
+        record.actor.jti = session.jti.clone();
+        record.decision.task = session.task.to_string();
+        record.decision.approval = Some(session.approval);
+        record.decision.purpose_of_use = session.purpose_of_use.clone();
+        record.phi = self.phi(session);
+        if let Some(standing) = standing {
+            record.decision.digest = standing.approval.digest.clone();
+            record.phi.attributes = attributes(session, standing);
+        }
+        record
+    }
+
+    /// A request refused before the upstream was asked, or whose session ended meanwhile.
+    pub fn denied(&self, session: &Session, standing: Option<&Standing>, refusal: &Refusal) -> AuditRecord {
+        let mut record = self.record(Kind::FhirDenied, Outcome::Denied, session, standing);
+        record.decision.reason = refusal.reason.code().to_owned();
+        record.object.status = refusal.status.as_u16();
+        record.phi.note = refusal.says.clone();
+        record
+    }
+
+    /// What leaves, or the refusal that leaves in its place.
+    pub fn released(&self, session: &Session, standing: &Standing, released: &Released) -> AuditRecord {
+        let (kind, outcome) = match (released.status(), released.interaction_name()) {
+            (200, "read") => (Kind::FhirRead, Outcome::Success),
+            (200, _) => (Kind::FhirSearch, Outcome::Success),
+            (404, _) => (Kind::FhirDenied, Outcome::Denied),
+            _ => (Kind::FhirError, Outcome::Failed),
+        };
+        let mut record = self.record(kind, outcome, session, Some(standing));
+        record.decision.reason = released.reason().map_or_else(String::new, |reason| reason.code().to_owned());
+        record.decision.clauses = released.clauses().to_vec();
+        let counts = released.counts();
+        record.object.kind = released.kind().name().to_owned();
+        record.object.interaction = released.interaction_name().to_owned();
+        record.object.released = counts.released;
+        record.object.filtered = counts.filtered;
+        record.object.status = released.status();
+        record.object.bytes = released.body().len() as u64;
+        if counts.released > 0 {
+            record.object.digest = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, released.body()).as_ref());
+        }
+        record.phi.resources = released.resources().to_vec();
+        record.phi.attributes.push(("upstream.status".to_owned(), released.upstream_status().to_string()));
+        record
+    }
+}
+
+/// What the decision looked at, sorted by name (S2-21): the sealed part explains itself years later.
+fn attributes(session: &Session, standing: &Standing) -> Vec<(String, String)> {
+    let Standing { integration, approval, .. } = standing;
+    let pair = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        pair("approval.digest", approval.digest.clone()),
+        pair("approval.justification", approval.justification.clone()),
+        pair("integration.class", integration.class.as_str().to_owned()),
+        pair("integration.epoch", integration.epoch.to_string()),
+        pair("integration.purpose", integration.purpose.clone()),
+        pair("session.expires_at", session.expires_at.to_string()),
+        pair("session.purpose_of_use", session.purpose_of_use.clone()),
+        pair("session.task", session.task.to_string()),
+    ]
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

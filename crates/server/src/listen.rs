@@ -1,0 +1,236 @@
+//! Listeners: rustls with TLS 1.3 only and certificates that reload; plaintext on loopback alone (S4-04, S4-20).
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::settings::{ListenSettings, TlsFiles};
+
+/// Connections served at once per listener; further ones wait in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 8_192;
+/// A peer that has not sent its whole request head by then is cut off (slow-loris).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that has not finished its TLS handshake by then is cut off.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest request head: a token is under 8 KiB, path and query under 9 KiB together.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Most header fields in a request; browsers send about 20.
+const HEADERS_MAX: usize = 64;
+/// How often certificate files are looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a listener cannot start. Each names what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Plaintext away from loopback.
+    #[error("`{0}` is not a loopback address: give the listener `tls`, or listen on 127.0.0.1")]
+    Plaintext(SocketAddr),
+    /// The address is taken or not ours.
+    #[error("cannot listen on `{address}`: {why}")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's answer.
+        why: io::Error,
+    },
+    /// The certificate or key file is unusable.
+    #[error("tls: {0}")]
+    Tls(String),
+}
+
+/// One bound listener, not yet serving.
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<Arc<Certificates>>,
+}
+
+impl Listener {
+    /// Binds the address and reads the certificate, so that mistakes show before anything else starts.
+    ///
+    /// # Errors
+    /// [`ListenError`] says what to change.
+    pub async fn bind(settings: &ListenSettings) -> Result<Self, ListenError> {
+        if settings.tls.is_none() && !settings.listen.ip().is_loopback() {
+            return Err(ListenError::Plaintext(settings.listen));
+        }
+        let tls = settings.tls.as_ref().map(Certificates::load).transpose()?.map(Arc::new);
+        let tcp = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|why| ListenError::Bind { address: settings.listen, why })?;
+        Ok(Self { tcp, tls })
+    }
+
+    /// Where it listens; tells the port when 0 was asked for.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `stop` turns true, then lets requests under way finish.
+    pub async fn serve<H, F, B>(self, handler: H, mut stop: watch::Receiver<bool>)
+    where
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let acceptor = self.tls.as_ref().map(|certificates| TlsAcceptor::from(Arc::new(certificates.server_config())));
+        if let Some(certificates) = self.tls.clone() {
+            tokio::spawn(certificates.keep_fresh(stop.clone()));
+        }
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let (stream, peer) = tokio::select! {
+                accepted = self.tcp.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    // Out of file descriptors or a peer gone before accept: neither is a reason to stop listening.
+                    Err(_) => { tokio::time::sleep(Duration::from_millis(20)).await; continue; }
+                },
+                _ = stop.changed() => return,
+            };
+            let (handler, acceptor, stop) = (handler.clone(), acceptor.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let _ = stream.set_nodelay(true);
+                match acceptor {
+                    None => connection(stream, peer, handler, stop).await,
+                    Some(acceptor) => {
+                        if let Ok(Ok(tls)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                            connection(tls, peer, handler, stop).await;
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+async fn connection<S, H, F, B>(stream: S, peer: SocketAddr, handler: H, mut stop: watch::Receiver<bool>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(true);
+    let serving = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    // A connection error is the peer's doing (cut off, malformed head); hyper has answered 400 where it could.
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        _ = stop.changed() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+}
+
+/// The certificate in use, swapped when its files change.
+#[derive(Debug)]
+struct Certificates {
+    files: TlsFiles,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificates {
+    fn load(files: &TlsFiles) -> Result<Self, ListenError> {
+        let key = read_identity(files).map_err(ListenError::Tls)?;
+        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(key) })
+    }
+
+    fn server_config(self: &Arc<Self>) -> rustls::ServerConfig {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(Resolver(Arc::clone(self)));
+        let builder = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]);
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+
+    /// Looks at the files' times; a new pair that does not load leaves the old one in use and is logged.
+    async fn keep_fresh(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let times = |files: &TlsFiles| (modified(&files.certificate), modified(&files.key));
+        let mut seen = times(&self.files);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RELOAD_EVERY) => {}
+                _ = stop.changed() => return,
+            }
+            let now = times(&self.files);
+            if now == seen {
+                continue;
+            }
+            match read_identity(&self.files) {
+                Ok(key) => {
+                    self.current.store(Arc::new(key));
+                    seen = now;
+                    tracing::info!("tls certificate reloaded");
+                }
+                Err(why) => tracing::warn!(why, "tls certificate changed but cannot be used; the old one stays"),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Resolver(Arc<Certificates>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current.load_full())
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+fn read_identity(files: &TlsFiles) -> Result<CertifiedKey, String> {
+    let name = |path: &Path| path.display().to_string();
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|why| format!("`{}` holds no readable PEM certificate: {why}", name(&files.certificate)))?;
+    if chain.is_empty() {
+        return Err(format!("`{}` holds no PEM certificate", name(&files.certificate)));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|why| format!("`{}` holds no readable PEM private key: {why}", name(&files.key)))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|why| format!("`{}` and `{}` do not fit: {why}", name(&files.certificate), name(&files.key)))
+}
+
+/// Handed to [`Listener::serve`] so that TLS has its one crypto provider; safe to call more than once.
+pub fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,296 @@
+//! A whole server in process in front of the demonstration upstream, and tokens for any scopes.
+//!
+//! Tokens are signed with the server's own key ring, so these tests are about the gate alone; the authorization server has its own.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod fixture;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use demo_ehr::{DemoEhr, Running as Upstream};
+use domain::{
+    Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration, IntegrationStatus,
+    Keys, LaunchKind, LaunchMode, Owners, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
+};
+use fhir::ResourceType;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use server::app::{self, Running};
+use server::clock::{Clock, random};
+use server::settings::{ListenSettings, OutboundSettings, Settings, TenantSettings, UpstreamAuth, UpstreamSettings};
+use store::{Change, PutApproval, PutIntegration, Store};
+use vault::RootKey;
+
+pub const ABSENT_BUDGET: u32 = 12;
+pub const NOW: i64 = 1_795_398_735_000;
+const TENANT: &str = "mercy";
+
+pub struct Gate {
+    pub server: Running,
+    pub upstream: Upstream,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub folder: tempfile::TempDir,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// `Type/id` of the released entries, without the outcome entry.
+    pub fn entries(&self) -> Vec<String> {
+        let bundle = self.json();
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        let name = |entry: &Value, key: &str| entry["resource"][key].as_str().unwrap_or("?").to_owned();
+        let mut out: Vec<String> = entries
+            .iter()
+            .filter(|entry| entry["search"]["mode"] != "outcome")
+            .map(|entry| format!("{}/{}", name(entry, "resourceType"), name(entry, "id")))
+            .collect();
+        out.sort();
+        out
+    }
+
+    pub fn link(&self, relation: &str) -> Option<String> {
+        let bundle = self.json();
+        let found = bundle["link"].as_array()?.iter().find(|link| link["relation"] == relation)?["url"].as_str()?.to_owned();
+        Some(found)
+    }
+}
+
+impl Gate {
+    pub async fn start() -> Self {
+        Self::start_with(|ehr| ehr, |_| {}).await
+    }
+
+    pub async fn start_with(ehr: impl FnOnce(DemoEhr) -> DemoEhr, change: impl FnOnce(&mut TenantSettings)) -> Self {
+        let upstream = ehr(DemoEhr::from_resources(fixture::resources()).deleted("Observation", "ODEL"))
+            .start(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed(NOW);
+        let mut tenant = TenantSettings {
+            id: TENANT.parse().unwrap(),
+            name: "Mercy".into(),
+            public_url: "http://gate.test".into(),
+            upstream: UpstreamSettings {
+                fhir: upstream.base_url.trim_end_matches('/').to_owned(),
+                auth: UpstreamAuth::None,
+                shared: fhir::owner::SHARED_DEFAULT.iter().copied().collect(),
+                timeout: Duration::from_secs(2),
+                body_bytes_max: 4 * 1024 * 1024,
+            },
+        };
+        change(&mut tenant);
+        let settings = Settings {
+            public: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
+            admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
+            store_url: format!("sqlite:{}", folder.path().join("hilum.db").display()),
+            ledger_dir: folder.path().join("ledger"),
+            node: "node-1".into(),
+            host: "gate.test".into(),
+            outbound: OutboundSettings { allow_private: ["127.0.0.1".to_owned()].into(), ca: None },
+            tenants: vec![tenant],
+        };
+        let root = RootKey::parse(&[7; 32]).unwrap();
+        let server = app::start(settings.clone(), &root, clock.clone()).await.unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { server, upstream, clock, settings, folder, client }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.server.parts.store
+    }
+
+    /// A token for patient P1 with exactly these scopes.
+    pub async fn token(&self, scopes: &str) -> String {
+        self.token_for("P1", scopes).await
+    }
+
+    pub async fn token_for(&self, patient: &str, scopes: &str) -> String {
+        let session = self.session(patient, scopes).await;
+        self.sign(&session, |_| {})
+    }
+
+    /// Registers an integration whose approved profile has exactly `scopes`, and gives a session of it.
+    pub async fn session(&self, patient: &str, scopes: &str) -> Session {
+        let tag: [u8; 16] = random().unwrap();
+        let id = format!("i-{}", SessionId(tag));
+        let scopes: domain::ScopeSet = scopes.parse().unwrap();
+        // A wildcard is for `patient-app` alone; every other rule is the same for both classes.
+        let wildcard = scopes.0.iter().any(|scope| scope.resource == domain::ResourceMatch::Every);
+        let class = if wildcard { Class::PatientApp } else { Class::ClinicalAi };
+        let profile = TaskProfile {
+            name: format!("t-{}", SessionId(tag)).parse().unwrap(),
+            version: 1,
+            purpose: "test".into(),
+            purpose_of_use: "TREAT".into(),
+            scopes: scopes.clone(),
+        };
+        let integration = Integration {
+            id: id.parse().unwrap(),
+            tenant: TENANT.parse().unwrap(),
+            name: "Test".into(),
+            class,
+            environment: Environment::Test,
+            owners: Owners { business: "b@x".parse().unwrap(), technical: "t@x".parse().unwrap() },
+            vendor: "v".into(),
+            purpose: "p".into(),
+            data_classes: ["clinical".to_owned()].into(),
+            expected: ResourceType::all().collect(),
+            expires_at: NOW + 86_400_000,
+            revocation_contact: "c".into(),
+            auth: ClientAuth { keys: Keys::JwksUrl("https://x/jwks".into()), algorithms: [].into(), audience: AssertionAudience::Both },
+            redirect_uris: vec![],
+            launches: [].into(),
+            status: IntegrationStatus::Active,
+            epoch: 0,
+        };
+        let terms = Terms {
+            launch: vec![LaunchMode::Ticket {}],
+            token_seconds: 900,
+            budgets: Budgets { patients_per_hour: 10, absent_per_session: ABSENT_BUDGET },
+        };
+        let digest = server::registry::approval_digest(&integration, &profile, &terms);
+        let approval = Approval {
+            id: ApprovalId(tag),
+            tenant: TENANT.parse().unwrap(),
+            integration: integration.id.clone(),
+            task: profile.reference(),
+            terms,
+            justification: "test".into(),
+            requested_by: "b@x".parse().unwrap(),
+            requested_at: NOW,
+            digest,
+            status: ApprovalStatus::Approved { by: "p@x".parse().unwrap(), at: NOW, until: NOW + 86_400_000 },
+        };
+        let task: TaskRef = profile.reference();
+        let change = Change {
+            profiles: vec![(integration.tenant.clone(), profile)],
+            integrations: vec![PutIntegration { integration: integration.clone(), thumbprints: vec![], expected: None }],
+            approvals: vec![PutApproval { approval: approval.clone(), expected: None }],
+            filters: vec![],
+        };
+        let feed = self.store().apply(&change, NOW).await.unwrap().unwrap();
+        assert!(self.server.parts.registry.reached(feed).await);
+        let expires_at = self.clock.now() + 900_000;
+        let issue = store::Issue {
+            assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
+            ticket: None,
+            session: store::NewSession {
+                id: SessionId(tag),
+                tenant: integration.tenant.clone(),
+                integration: integration.id.clone(),
+                approval: approval.id,
+                task: task.clone(),
+                epoch: 0,
+                launch: LaunchKind::Ticket,
+                patient_sealed: vec![1],
+                patient_tag: [1; 16],
+                scope: scopes.to_string(),
+                jti: id.clone(),
+                created_at: self.clock.now(),
+                expires_at,
+            },
+            patients_per_hour: 10,
+        };
+        let feed = self.store().issue(issue).await.unwrap().unwrap().feed;
+        Session {
+            id: SessionId(tag),
+            tenant: integration.tenant,
+            integration: integration.id,
+            epoch: 0,
+            approval: approval.id,
+            task,
+            purpose_of_use: "TREAT".into(),
+            subject: Subject::Patient(patient.parse().unwrap()),
+            scopes,
+            expires_at,
+            feed,
+            jti: id,
+        }
+    }
+
+    /// Ends a session as the API does.
+    pub async fn end(&self, session: &Session) -> bool {
+        self.server.parts.registry.end_session(&session.tenant, &session.id, "test").await.unwrap()
+    }
+
+    /// Signs a token for `session`; `change` may spoil its payload first.
+    pub fn sign(&self, session: &Session, change: impl FnOnce(&mut Value)) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let tenant = &self.settings.tenants[0];
+        let signer = self.server.parts.keys.token_signer(&tenant.id).unwrap();
+        let claims = oauth::AccessClaims {
+            issuer: &tenant.issuer(),
+            audience: &tenant.fhir_base(),
+            issued_at: self.clock.now(),
+            session,
+            scope: &session.scopes.to_string(),
+            encounter: None,
+        };
+        let input = oauth::token::signing_input(signer.kid(), &claims);
+        let (header, payload) = input.split_once('.').unwrap();
+        let mut payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        change(&mut payload);
+        let input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload.to_string()));
+        let signature = signer.sign(input.as_bytes()).unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// `GET {fhir base}/{path}`.
+    pub async fn get(&self, token: &str, path: &str) -> Reply {
+        self.send("GET", path, &[("authorization", &format!("Bearer {token}"))], "").await
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let uri = format!("http://{}/{TENANT}/fhir/{path}", self.server.public);
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+        let response = tokio::time::timeout(Duration::from_secs(20), self.client.request(request)).await.unwrap().unwrap();
+        let (head, body) = response.into_parts();
+        Reply { status: head.status.as_u16(), headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+
+    /// Follows a link of ours, whatever host it names.
+    pub async fn follow(&self, token: &str, link: &str) -> Reply {
+        let path = link.strip_prefix("http://gate.test/mercy/fhir/").unwrap_or_else(|| panic!("not a public link: {link}"));
+        self.get(token, path).await
+    }
+
+    /// Reason codes of the audit records written so far, oldest first.
+    pub async fn codes(&self) -> Vec<String> {
+        let filter = server::audit::Filter { tenant: Some(TENANT.into()), limit: 1_000, ..Default::default() };
+        let found = self.server.parts.audit.search(filter, server::audit::PhiAccess::Sealed).await.unwrap();
+        let mut out: Vec<String> = found.records.iter().map(|record| record.reason.clone()).collect();
+        out.reverse();
+        out
+    }
+}
