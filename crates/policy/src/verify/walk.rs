@@ -39,7 +39,7 @@ impl<'d> Walk<'_, 'd> {
         let root = Place::root(kind);
         for (key, value) in resource.members() {
             match &*key.text() {
-                "resourceType" | "id" => {}
+                "resourceType" => {}
                 "contained" => self.contained(value)?,
                 name => self.member(name, root, value)?,
             }

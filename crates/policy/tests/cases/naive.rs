@@ -1,6 +1,7 @@
 //! Random resources with planted references: `policy` never releases what the naive second opinion refuses.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use serde_json::{Map, Value, json};
 use testkit::naive::{self, Session};
 use testkit::world::{PUBLIC, UPSTREAM, World};
@@ -172,4 +173,73 @@ proptest! {
         let released = testkit::world::release(world.permit("Observation/O1"), &bytes);
         prop_assert!(matches!(released.status(), 404 | 502));
     }
+}
+
+/// A foreign reference below a random path of elements, some of their names escaped.
+fn planted() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        Just("performer"),
+        Just("extension"),
+        Just("valueReference"),
+        Just("note"),
+        Just("component"),
+        Just("code"),
+        Just("coding"),
+        Just("identifier"),
+        Just("assigner"),
+        Just("meta"),
+        Just("x"),
+        Just("\\u0070erformer"),
+    ];
+    let reference = prop_oneof![
+        Just(r#"{"reference":"Patient/P2"}"#),
+        Just(r#"{"reference":"Patient/P2","display":"Two","identifier":{"value":"mrn2"}}"#),
+        Just(r#"{"\u0072eference":"Patient\/P2","display":"Two"}"#),
+        Just(r#"{"reference":"https:\/\/ehr/r4/Patient/P2/_history/7","type":"Patient"}"#),
+        Just(r#"{"display":"Two","reference":"Observation/O9"}"#),
+        Just(
+            r##"{"identifier":{"value":"mrn2"},"extension":[{"url":"u","valueReference":{"reference":"Patient/P2"}}],"reference":"#gone"}"##
+        ),
+    ];
+    (proptest::collection::vec((name, any::<bool>()), 1..6), reference).prop_map(|(path, reference)| {
+        path.iter().rev().fold(reference.to_owned(), |inner, (name, list)| {
+            if *list {
+                format!(r#"{{"{name}":[7,{inner}]}}"#)
+            } else {
+                format!(r#"{{"{name}":{inner},"{name}2":null}}"#)
+            }
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn planted_references_never_come_through(planted in planted()) {
+        let own = r#"{"resourceType":"Observation","id":"O1","category":[{"coding":[{"code":"vital-signs"}]}],"subject":{"reference":"Patient/P1"},"hasMember":"#;
+        let body = format!("{own}{planted}}}");
+        let released = World::new(SCOPES).released("Observation/O1", &body);
+        prop_assert_eq!(released.status(), 200, "{}", body);
+        let text = String::from_utf8_lossy(released.body()).into_owned();
+        prop_assert!(naive::read(text.as_bytes()).is_some(), "{text}");
+        for word in ["P2", "Two", "mrn2"] {
+            prop_assert!(!text.contains(word), "{body}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_generator_is_worth_its_time() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let world = World::new(SCOPES);
+    let mut released = 0;
+    for _ in 0..500 {
+        let resource = any_resource().new_tree(&mut runner).unwrap().current();
+        let target = format!("{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap());
+        if let Ok(policy::Decision::Permit(permit)) = world.get(&target) {
+            released += u32::from(testkit::world::release(permit, resource.to_string().as_bytes()).status() == 200);
+        }
+    }
+    assert!((20..480).contains(&released), "{released} of 500 were released: the comparison would be hollow");
 }

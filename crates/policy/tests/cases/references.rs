@@ -230,6 +230,14 @@ fn odd_forms_of_a_reference_tell_nothing_either() {
 }
 
 #[test]
+fn an_id_is_no_hiding_place() {
+    let inner = r#"{"resourceType":"Observation","id":{"reference":"Patient/P2"}}"#;
+    assert!(hidden(KOBS, &format!(r#","contained":[{inner}]"#)));
+    let rest = r#","extension":[{"id":{"reference":"Patient/P2"},"url":"x"}]"#;
+    assert_eq!(shown(KOBS, rest)["extension"][0]["id"], masked());
+}
+
+#[test]
 fn many_contained_resources_are_no_way_to_slow_it() {
     let inner: Vec<_> = (0..200).map(|n| format!(r#"{{"resourceType":"Observation","id":"o{n}"}}"#)).collect();
     assert!(hidden(KOBS, &format!(r#","contained":[{}]"#, inner.join(","))));
