@@ -140,3 +140,22 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(head).map_err(|_| InvalidCursor)
     }
 }
+
+/// Every version ever written stays readable, or is refused as a whole.
+#[test]
+fn version_1_reads_and_writes_as_it_did() {
+    let cursor = PageCursor {
+        session: SessionId([9; 16]),
+        scope: "patient/Observation.rs".into(),
+        kind: ResourceType::OBSERVATION,
+        path: "Observation".into(),
+        query: "_getpages=7".into(),
+        view: View { elements: Some(vec!["code".into(), "status".into()]), summary: Some(Summary::Data), pretty: true },
+        narrowed_by: Some("patient"),
+        includes: true,
+        expires_at: 1_800_000_000_000,
+    };
+    let hex: String = cursor.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../tests/golden/page-cursor-1.hex").trim());
+    assert!(PageCursor::decode(&cursor.encode()).is_ok_and(|again| again == cursor));
+}
