@@ -84,8 +84,11 @@ struct Inner {
 struct Held {
     keys: HashMap<Name, Arc<Material>>,
     /// Token signers per tenant, newest last; `retired_at` where the key no longer signs.
-    tokens: HashMap<String, Vec<(Arc<TokenSigner>, Option<Millis>)>>,
+    tokens: HashMap<String, Vec<HeldSigner>>,
 }
+
+/// A token signer, and when it stopped signing.
+type HeldSigner = (Arc<TokenSigner>, Option<Millis>);
 
 impl KeyRing {
     /// Opens the stored keys and makes what is missing for these tenants, `_system` and this month and the next.

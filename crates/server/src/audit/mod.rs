@@ -32,6 +32,9 @@ pub use writer::{Lane, Overloaded, Slot};
 /// Longest wait for a record to become durable; past it the request is refused (`spec/audit.md` §9.2).
 const APPEND_DEADLINE: Duration = Duration::from_millis(500);
 
+/// How often keys are looked after; next month's exist weeks before they are needed.
+const KEYS_EVERY: Duration = Duration::from_secs(60);
+
 /// Why the ledger does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenLedgerError {
@@ -163,6 +166,7 @@ impl Audit {
         let threads = writer::start(&core, wal, checkpoints).map_err(|_| OpenLedgerError::Start)?;
         let audit = Self(Arc::new(Inner { core, dir, threads }));
         audit.record_start(&recovered).await?;
+        tokio::spawn(keep_keys(Arc::downgrade(&audit.0)));
         Ok(audit)
     }
 
@@ -295,6 +299,17 @@ impl Audit {
     pub async fn explain(&self, id: RecordId, phi: PhiAccess) -> Result<Option<Explained>, ReadAuditError> {
         let reader = self.reader();
         tokio::task::spawn_blocking(move || reader.explain(&id, phi)).await.map_err(|_| ReadAuditError::Stopped)?
+    }
+}
+
+/// Makes next month's keys ahead of need and forgets token keys that can verify nothing any more, for as long as the ledger is open.
+async fn keep_keys(ledger: std::sync::Weak<Inner>) {
+    loop {
+        tokio::time::sleep(KEYS_EVERY).await;
+        let Some(core) = ledger.upgrade().map(|inner| inner.core.clone()) else { return };
+        if let Err(why) = core.keys.ensure(core.clock.now()).await {
+            tracing::error!(%why, "keys could not be made ahead of need");
+        }
     }
 }
 

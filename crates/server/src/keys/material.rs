@@ -78,7 +78,7 @@ impl Name {
 pub(super) enum Material {
     Token(Arc<TokenSigner>),
     Seal(SealKey),
-    Tag(TagKey),
+    Tag(Box<TagKey>),
     Ledger(Zeroizing<[u8; KEY_BYTES]>),
 }
 
@@ -100,7 +100,7 @@ impl Material {
         }
         let secret: &[u8; KEY_BYTES] = secret.try_into().map_err(|_| KeyError::Crypto)?;
         Ok(match purpose {
-            Purpose::RowTag | Purpose::AuditTag => Self::Tag(TagKey::new(secret)),
+            Purpose::RowTag | Purpose::AuditTag => Self::Tag(Box::new(TagKey::new(secret))),
             Purpose::LedgerSign => Self::Ledger(Zeroizing::new(*secret)),
             _ => Self::Seal(SealKey::new(secret).map_err(|_| KeyError::Crypto)?),
         })

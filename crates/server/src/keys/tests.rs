@@ -1,4 +1,5 @@
 //! The ring against a real store in memory.
+#![allow(clippy::string_slice)]
 
 use super::*;
 

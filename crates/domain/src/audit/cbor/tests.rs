@@ -1,4 +1,5 @@
 //! The encoding against a golden file and against itself.
+#![allow(clippy::string_slice)]
 
 use proptest::prelude::*;
 
