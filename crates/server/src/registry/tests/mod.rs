@@ -79,7 +79,7 @@ impl Bench {
         Self { registry, store, fake, clock }
     }
 
-    /// A person with a token, without a passphrase that anyone knows; the token is `token-of-{id}`.
+    /// A person with a token, without a passphrase that anyone knows; the token is `a-token-of-{id}`.
     pub async fn person(&self, id: &str, roles: &[(Option<&str>, Role)]) {
         let person = NewPerson {
             id: id.parse().unwrap(),
@@ -96,7 +96,7 @@ impl Bench {
 
     pub async fn token(&self, id: &str) {
         let now = self.clock.now();
-        let hash = credential_hash(&format!("token-of-{id}"));
+        let hash = credential_hash(&format!("a-token-of-{id}"));
         self.store.end_api_token(&hash).await.unwrap();
         self.store.add_api_token(&hash, &id.parse().unwrap(), now, now + 8 * 3_600_000).await.unwrap();
     }
@@ -111,7 +111,7 @@ impl Bench {
     pub async fn call(&self, who: &str, method: &str, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         if !who.is_empty() {
-            request = request.header("authorization", format!("Bearer token-of-{who}"));
+            request = request.header("authorization", format!("Bearer a-token-of-{who}"));
         }
         let request = request.body(Body::from(body.into())).unwrap();
         let response = self.registry.admin_router().oneshot(request).await.unwrap();
