@@ -370,6 +370,14 @@ impl KeyRing {
     pub fn ledger_signer(&self) -> Result<ledger::SigningKey, KeyError> {
         self.get(SYSTEM, Purpose::LedgerSign, SINGLE)?.ledger_key()
     }
+
+    /// Its public part: what `verify` needs.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] never after [`KeyRing::open`].
+    pub fn ledger_public(&self) -> Result<ledger::VerifyingKey, KeyError> {
+        self.ledger_signer().map(|signer| ledger::Signer::verifying_key(&signer))
+    }
 }
 
 /// Token key ids carry their birth so that no two rotations collide and people can read their age; ES256 thumbprints would do neither.

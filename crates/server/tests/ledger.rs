@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use domain::audit::{AuditRecord, Kind, Outcome, Phi};
 use domain::{Reason, SessionId, TenantId};
-use ledger::Signer as _;
 use server::audit::{Audit, Filter, Lane, OpenLedgerError, PhiAccess, Reader, RecordError, RecordId, verify};
 use server::clock::{Clock, random};
 use server::keys::KeyRing;
@@ -164,7 +163,7 @@ async fn many_tasks_at_once_and_a_restart() {
         ));
     }
     assert_eq!(ids.into_iter().collect::<Vec<_>>(), (0..400).collect::<Vec<_>>());
-    let key = keys.ledger_signer().unwrap().verifying_key();
+    let key = keys.ledger_public().unwrap();
     let report = verify(dir.path(), &key, &[]).unwrap();
     assert!(report.clean);
     // Two starts and two stops besides.
@@ -427,7 +426,7 @@ async fn a_damaged_or_rolled_back_ledger_does_not_open_and_does_not_verify() {
     drop(audit);
     let path = dir.path().join("00000001.wal");
     let whole = std::fs::read(&path).unwrap();
-    let key = keys.ledger_signer().unwrap().verifying_key();
+    let key = keys.ledger_public().unwrap();
     let mut changed = whole.clone();
     changed[700] ^= 1;
     std::fs::write(&path, &changed).unwrap();
@@ -458,7 +457,7 @@ async fn a_checkpoint_kept_elsewhere_convicts_a_rewrite() {
     let kept = std::fs::read_to_string(one.path().join("checkpoints.a")).unwrap();
     let notes: Vec<String> = kept.split("\n=\n").map(|note| format!("{}\n", note.trim_end())).collect();
     let notes: Vec<&str> = notes.iter().map(String::as_str).collect();
-    let key = keys.ledger_signer().unwrap().verifying_key();
+    let key = keys.ledger_public().unwrap();
     assert!(verify(one.path(), &key, &notes).unwrap().clean);
     assert!(verify(two.path(), &key, &[]).unwrap().clean, "alone it looks whole");
     assert!(verify(two.path(), &key, &notes).is_err());

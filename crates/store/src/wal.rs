@@ -48,6 +48,15 @@ impl WalOptions {
 }
 
 /// Proof that an entry is durable. Minted by [`Wal::commit`] alone, after the sync.
+///
+/// ```compile_fail
+/// let forged = store::wal::Receipt { origin: "h/t/n/2026".into(), index: 0, size: 1, root: [0; 32] };
+/// ```
+/// ```compile_fail
+/// fn twice(receipt: store::wal::Receipt) -> (store::wal::Receipt, store::wal::Receipt) {
+///     (receipt.clone(), receipt)
+/// }
+/// ```
 // INVARIANT: made only for entries that were synced; no public constructor, no `Clone`, `Default` or `Deserialize`.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Receipt {

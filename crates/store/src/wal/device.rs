@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Bytes written at a time when zeros are laid out.
-const ZERO_CHUNK: usize = 256 * 1024;
+/// Bytes written and synced at a time when zeros are laid out: small, so that commits on the same disk wait little for them.
+const ZERO_CHUNK: usize = 1024 * 1024;
 
 /// An open segment.
 pub trait Device: Send {
@@ -87,6 +87,9 @@ impl Disk for FileDisk {
             let chunk = usize::try_from(left).unwrap_or(ZERO_CHUNK).min(ZERO_CHUNK);
             file.write_all(zeros.get(..chunk).unwrap_or_default())?;
             left -= chunk as u64;
+            if left > 0 {
+                file.sync_data()?;
+            }
         }
         file.sync_all()?;
         sync_parent(path)?;

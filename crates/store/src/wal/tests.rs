@@ -72,6 +72,11 @@ mod faulty {
     }
 }
 
+/// A folder in memory where there is one: these tests sync thousands of times, and what a sync means to a device is not theirs.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn signer() -> Arc<dyn Signer> {
     Arc::new(SigningKey::from_seed(&[4; 32]).unwrap())
 }
@@ -116,7 +121,7 @@ fn entries(dir: &Path) -> BTreeMap<(String, u64), String> {
 
 #[test]
 fn what_was_committed_is_there_after_reopening_over_many_segments() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut expected = BTreeMap::new();
     for round in 0..4 {
         let (mut wal, checkpoints, recovered) = open(dir.path(), FileDisk).unwrap();
@@ -141,7 +146,7 @@ fn what_was_committed_is_there_after_reopening_over_many_segments() {
 
 #[test]
 fn one_process_writes_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let first = open(dir.path(), FileDisk).unwrap();
     assert!(matches!(open(dir.path(), FileDisk), Err(OpenWalError::Locked)));
     drop(first);
@@ -155,7 +160,7 @@ fn fault_table_no_acknowledged_entry_is_lost() {
     for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
         for after in [false, true] {
             for fault in 0..200 {
-                let dir = tempfile::tempdir().unwrap();
+                let dir = folder();
                 let faults = Faults { left: Arc::new(AtomicUsize::new(fault)), after, kind };
                 let mut acknowledged = BTreeMap::new();
                 let mut failed = false;
@@ -214,7 +219,7 @@ fn return_after_all_faults(faults: usize) {
 
 #[test]
 fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let faults = Faults { kind: io::ErrorKind::StorageFull, ..Faults::none() };
     let (mut wal, _, _) = open(dir.path(), faults.clone()).unwrap();
     let large = vec!["y".repeat(1200)];
@@ -253,7 +258,7 @@ fn small(dir: &Path) -> Vec<(String, Vec<u8>)> {
 /// Audit §9.7: any one byte of any stored file, flipped, is detected by `verify`.
 #[test]
 fn every_flipped_byte_is_detected() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let files = small(dir.path());
     assert!(files.iter().filter(|(name, _)| name.ends_with(".wal")).count() >= 2);
     let key = signer().verifying_key();
@@ -280,7 +285,7 @@ fn every_flipped_byte_is_detected() {
 
 #[test]
 fn damage_and_rollback_refuse_to_open() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let files = small(dir.path());
     let (name, bytes) = files.iter().filter(|(name, _)| name.ends_with(".wal")).max().unwrap();
     let path = dir.path().join(name);
@@ -314,7 +319,7 @@ fn damage_and_rollback_refuse_to_open() {
 
 #[test]
 fn another_history_than_the_checkpoint_is_refused() {
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = (folder(), folder());
     small(one.path());
     let (mut wal, checkpoints, _) = open(two.path(), FileDisk).unwrap();
     (0..14).for_each(|at| {
@@ -333,7 +338,7 @@ fn another_history_than_the_checkpoint_is_refused() {
 
 #[test]
 fn a_torn_tail_is_zeroed_and_the_log_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let files = small(dir.path());
     for place in ["checkpoints.a", "checkpoints.b"] {
         std::fs::remove_file(dir.path().join(place)).unwrap();
