@@ -90,7 +90,7 @@ pub fn integration(id: &str, tenant: &str, class: Class, jwks: &str) -> Integrat
 
 pub fn profile() -> TaskProfile {
     TaskProfile {
-        name: "scheduling".parse().unwrap(),
+        name: "booking".parse().unwrap(),
         version: 1,
         purpose: "book and move appointments".into(),
         purpose_of_use: "HOPERAT".into(),
