@@ -1,5 +1,12 @@
 //! The tidy test: what the house rules ask of every file and manifest. Its limits only tighten.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,8 +33,19 @@ const MAY_DEPEND: [(&str, &[&str]); 12] = [
 /// No runtime, sockets, files, environment, clock or global random source.
 const PURE: [&str; 6] = ["fhir", "domain", "policy", "oauth", "vault", "ledger"];
 const FORBIDDEN_IN_PURE: [&str; 13] = [
-    "std::fs", "std::net", "std::env", "std::process", "std::thread", "SystemTime", "Instant", "tokio", "hyper",
-    "aws_lc_rs::rand", "SystemRandom", "thread_rng", "getrandom",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant",
+    "tokio",
+    "hyper",
+    "aws_lc_rs::rand",
+    "SystemRandom",
+    "thread_rng",
+    "getrandom",
 ];
 
 fn root() -> PathBuf {
@@ -92,7 +110,10 @@ fn pure_crates_touch_nothing_outside_themselves() {
     for name in PURE {
         let manifest = fs::read_to_string(manifest_dir(name).join("Cargo.toml")).unwrap();
         for dependency in dependencies(&manifest, "dependencies") {
-            assert!(!["tokio", "hyper", "sqlx", "axum", "reqwest", "rand"].contains(&dependency.as_str()), "{name} -> {dependency}");
+            assert!(
+                !["tokio", "hyper", "sqlx", "axum", "reqwest", "rand"].contains(&dependency.as_str()),
+                "{name} -> {dependency}"
+            );
         }
         let mut files = Vec::new();
         sources(&manifest_dir(name).join("src"), &mut files);

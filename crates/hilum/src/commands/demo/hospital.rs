@@ -84,7 +84,7 @@ impl Hospital {
         let config = crate::config::parse(&text, &folder.path, std::iter::empty())
             .map_err(|mistakes| Failure::failed(format!("demonstration configuration: {mistakes:?}")))?;
         let root = crate::commands::serve::root_key(&config.root_key)?;
-        prove_filters(&config, &root, &clock).await?;
+        prove_filters(&config).await?;
         let gate = server::app::start(config.settings, &root, clock.clone())
             .await
             .map_err(|why| Failure::failed(why.to_string()))?;
@@ -105,6 +105,17 @@ impl Hospital {
         hospital.register(clock.now()).await?;
         hospital.ehr.requests.clear();
         Ok(hospital)
+    }
+
+    /// Verifies the ledger folder from outside, with nothing but its public key.
+    pub async fn verify(&self) -> Result<Value, Failure> {
+        use ledger::Signer as _;
+        let failed = |why: String| Failure::failed(why);
+        let key = self.gate.parts.keys.ledger_signer().map_err(|why| failed(why.to_string()))?.verifying_key();
+        let dir = self.ledger();
+        let verified = tokio::task::spawn_blocking(move || server::audit::verify(&dir, &key, &[])).await;
+        let report = verified.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))?;
+        serde_json::to_value(&report).map_err(|why| failed(why.to_string()))
     }
 
     /// Closes the ledger and removes the folder.
@@ -190,11 +201,11 @@ impl Hospital {
 }
 
 /// Proves with two patients what the EHR filters by, as `hilum check` does.
-async fn prove_filters(config: &crate::config::Config, root: &vault::RootKey, clock: &Clock) -> Result<(), Failure> {
+async fn prove_filters(config: &crate::config::Config) -> Result<(), Failure> {
     let id = |text: &str| text.parse::<fhir::Id>().map_err(|why| Failure::failed(why.to_string()));
     let tenant = TENANT.parse().map_err(|_| Failure::failed("the demonstration's tenant has no valid id"))?;
     let (first, second) = (id("pat-001")?, id("pat-002")?);
-    server::app::check(&config.settings, root, &tenant, &first, &second, false, clock.clone())
+    server::app::check(&config.settings, &tenant, &first, &second, false)
         .await
         .map(drop)
         .map_err(|why| Failure::failed(why.to_string()))
@@ -253,27 +264,22 @@ auth = {{ kind = "none" }}
 /// Two task profiles, two agents, one launcher.
 fn manifest(keys: &[String], expires: &str) -> String {
     let mut out = String::from(
+        // `scheduling@1` comes with every tenant; intake gets a version of its own that sees vital signs only.
         r#"[[task]]
-name = "scheduling"
-version = 1
-purpose = "Finds and offers appointment times to one patient"
-purpose_of_use = "HOPERAT"
-scopes = "patient/Patient.rs patient/Appointment.rs"
-
-[[task]]
 name = "intake"
-version = 1
+version = 2
 purpose = "Prepares one patient's visit: problems, allergies, medicines, vital signs"
 purpose_of_use = "TREAT"
 scopes = "patient/Patient.rs patient/Condition.rs patient/AllergyIntolerance.rs patient/MedicationRequest.rs patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs"
 "#,
     );
     let agents = [
-        (SCHEDULER, "Scheduling agent", "scheduling", r#"["Patient", "Appointment"]"#),
+        (SCHEDULER, "Scheduling agent", "scheduling", 1, r#"["Patient", "Appointment"]"#),
         (
             INTAKE,
             "Intake agent",
             "intake",
+            2,
             r#"["Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "Observation"]"#,
         ),
     ];
@@ -281,11 +287,11 @@ scopes = "patient/Patient.rs patient/Condition.rs patient/AllergyIntolerance.rs 
         "environment = \"test\"\nvendor = \"Example AI\"\nexpires_at = \"{expires}\"\nrevocation_contact = \"security@example-ai.example\"\n\
          owners = {{ business = \"bea@mercy.example\", technical = \"theo@mercy.example\" }}\n"
     );
-    for ((id, name, task, expected), jwks) in agents.into_iter().zip(keys) {
+    for ((id, name, task, version, expected), jwks) in agents.into_iter().zip(keys) {
         out.push_str(&format!(
             "\n[[integration]]\nid = \"{id}\"\nname = \"{name}\"\nclass = \"clinical-ai\"\npurpose = \"Runs the task {task} for one patient at a time\"\n\
              data_classes = [\"demographics\", \"{task}\"]\nexpected = {expected}\n{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n\
-             \n[[integration.request]]\ntask = \"{task}@1\"\njustification = \"Shown in the demonstration\"\n\
+             \n[[integration.request]]\ntask = \"{task}@{version}\"\njustification = \"Shown in the demonstration\"\n\
              terms = {{ launch = [{{ mode = \"ticket\" }}], token_seconds = 900, budgets = {{ patients_per_hour = 100 }} }}\n",
             jwks = Value::from(jwks.as_str()),
         ));

@@ -49,13 +49,18 @@ impl Exchange {
         self.body.pointer(pointer).and_then(Value::as_str).unwrap_or("")
     }
 
-    /// `Type/id` of each resource in a Bundle.
+    /// `Type/id` of each resource in a Bundle, without what the gate says itself.
     pub fn entries(&self) -> Vec<String> {
         let entries = self.body.get("entry").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let member = |entry: &Value, name: &str| {
             entry.get("resource").and_then(|r| r.get(name)).and_then(Value::as_str).unwrap_or("?").to_owned()
         };
-        entries.iter().map(|entry| format!("{}/{}", member(entry, "resourceType"), member(entry, "id"))).collect()
+        let outcome = |entry: &&Value| entry.pointer("/search/mode").and_then(Value::as_str) == Some("outcome");
+        entries
+            .iter()
+            .filter(|entry| !outcome(entry))
+            .map(|entry| format!("{}/{}", member(entry, "resourceType"), member(entry, "id")))
+            .collect()
     }
 }
 

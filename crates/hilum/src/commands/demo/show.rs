@@ -23,8 +23,8 @@ pub struct Step<'a> {
     pub title: &'a str,
     /// What it must end in.
     pub expected: &'a str,
-    /// What was sent and came back.
-    pub exchange: &'a Exchange,
+    /// What was sent and came back; none for what is done on the spot.
+    pub exchange: Option<&'a Exchange>,
     /// Whether it ended so.
     pub ended: bool,
     /// What is worth seeing of the answer.
@@ -53,16 +53,19 @@ pub fn step(format: Format, step: &Step<'_>) {
     let exchange = step.exchange;
     if format == Format::Json {
         let object = json!({
-            "step": step.number, "title": step.title, "method": exchange.method.as_str(), "url": exchange.url,
-            "expected": step.expected, "status": exchange.status, "ok": step.ended, "answer": step.excerpt
+            "step": step.number, "title": step.title, "method": exchange.map(|e| e.method.as_str()),
+            "url": exchange.map(|e| &e.url), "expected": step.expected, "status": exchange.map(|e| e.status),
+            "ok": step.ended, "answer": step.excerpt
         });
         output::line(&object.to_string());
         return;
     }
     output::line(&output::styled("1", &format!("{:>2}. {}", step.number, step.title)));
-    output::line(&format!("    {} {}", output::styled("36", exchange.method.as_str()), exchange.url));
+    if let Some(exchange) = exchange {
+        output::line(&format!("    {} {}", output::styled("36", exchange.method.as_str()), exchange.url));
+    }
     let (style, mark) = if step.ended { ("32", "as it should") } else { ("1;31", "NOT as it should") };
-    let status = output::styled(style, &exchange.status.to_string());
+    let status = output::styled(style, &exchange.map_or_else(String::new, |exchange| exchange.status.to_string()));
     output::line(&format!("    {status}  {}", output::styled(style, &format!("{mark} ({})", step.expected))));
     for line in excerpt(&step.excerpt) {
         output::line(&format!("      {}", output::styled("2", &line)));

@@ -1,5 +1,7 @@
 //! The running server: parts wired together, requests sent to the part that owns their path.
 
+mod check;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use crate::keys::KeyRing;
 use crate::listen::{ListenError, Listener};
 use crate::registry::Registry;
 use crate::settings::Settings;
+
+pub use check::{CheckError, Checked, check, ledger_key};
 
 /// Why the server does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +145,12 @@ async fn serve_public(listener: Listener, gate: Arc<Gate>, oauth: axum::Router, 
 }
 
 /// The gate is routed from the raw path; everything else may be decoded and goes to the router.
-async fn public(gate: &Gate, oauth: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Response<PublicBody> {
+async fn public(
+    gate: &Gate,
+    oauth: axum::Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<PublicBody> {
     if let Some((tenant, below)) = fhir_path(request.uri().path()) {
         return gate.answer(&tenant, below, &request, peer).await.map(Either::Left);
     }
@@ -197,7 +206,14 @@ fn only_a_tenants_fhir_base_goes_to_the_gate() {
     let below = |path| fhir_path(path).map(|(tenant, below)| (tenant.to_string(), below.to_owned()));
     assert_eq!(below("/mercy/fhir"), Some(("mercy".into(), String::new())));
     assert_eq!(below("/mercy/fhir/Patient/P1"), Some(("mercy".into(), "/Patient/P1".into())));
-    for other in ["/", "/mercy", "/mercy/fhirx", "/mercy/oauth/token", "/Mercy/fhir", "/mercy/fhir/.well-known/smart-configuration"] {
+    for other in [
+        "/",
+        "/mercy",
+        "/mercy/fhirx",
+        "/mercy/oauth/token",
+        "/Mercy/fhir",
+        "/mercy/fhir/.well-known/smart-configuration",
+    ] {
         assert_eq!(below(other), None, "{other}");
     }
 }

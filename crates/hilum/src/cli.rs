@@ -1,0 +1,152 @@
+//! The command line: nouns, then verbs. What a command does is in its file under `commands/`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{approval, audit, check, demo, init, integration, key, person, session, task, token};
+use crate::output::Format;
+
+/// How the program ends (DESIGN, "Command line").
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1: refused or failed
+    Failed,
+    /// 64: the command line is wrong
+    Usage,
+    /// 78: the configuration is wrong
+    Configuration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::Configuration => 78,
+        })
+    }
+}
+
+/// Why a command did not do its work, in words that say what to do.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the program ends.
+    pub exit: Exit,
+    says: String,
+}
+
+impl Failure {
+    /// Refused or failed.
+    pub fn failed(says: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, says: says.into() }
+    }
+
+    /// The configuration is wrong.
+    pub fn configuration(says: impl Into<String>) -> Self {
+        Self { exit: Exit::Configuration, says: says.into() }
+    }
+
+    /// The command line is wrong.
+    pub fn usage(says: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, says: says.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.says)
+    }
+}
+
+/// The one gate through which AI systems reach patient records
+#[derive(Debug, Parser)]
+#[command(
+    name = "hilum",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start here:  hilum demo            a guided tour on this machine, nothing to set up\n             hilum init gate       a gate of your own, in the folder `gate`\n\nExit codes: 0 done, 1 refused or failed, 64 usage, 78 configuration."
+)]
+pub struct Cli {
+    /// table for people, json for programs (one object per line)
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Admin listener of the gate to talk to
+    #[arg(long, global = true, env = "HILUM_ADMIN", default_value = "http://127.0.0.1:8444")]
+    pub admin: String,
+    /// File that `hilum login` keeps the signed-in session in [default: ~/.config/hilum/login]
+    #[arg(long, global = true, env = "HILUM_LOGIN", value_name = "FILE")]
+    pub login: Option<PathBuf>,
+    /// Tenant to work in; may be left out when the gate has one tenant
+    #[arg(long, global = true, env = "HILUM_TENANT")]
+    pub tenant: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the gate at work with a demonstration EHR and synthetic patients
+    Demo(demo::Demo),
+    /// Make a folder with configuration, root key, empty store and a first credential
+    Init(init::Init),
+    /// Run the gate
+    #[command(after_help = "Example:  hilum serve --config gate/hilum.toml")]
+    Serve {
+        /// Configuration file
+        #[arg(long, short = 'c')]
+        config: PathBuf,
+    },
+    /// Check the configuration, and prove what the upstream filters by
+    Check(check::Check),
+    /// Sign in; the session ends after 15 minutes idle
+    #[command(after_help = "Example:  hilum login dana@mercy.example")]
+    Login(person::Login),
+    /// Sign out
+    Logout,
+    /// Declare integrations and task profiles from a manifest; never approves
+    #[command(after_help = "Example:  hilum apply -f docs/examples/scheduling.toml --dry-run")]
+    Apply(integration::Apply),
+    /// Registered AI systems and apps
+    #[command(subcommand)]
+    Integration(integration::Integration),
+    /// Task profiles: named, versioned minimum scope sets
+    #[command(subcommand)]
+    Task(task::Task),
+    /// Standing permissions, decided by a privacy officer
+    #[command(subcommand)]
+    Approval(approval::Approval),
+    /// Sessions: one integration on one task for one patient
+    #[command(subcommand)]
+    Session(session::Session),
+    /// People and their roles
+    #[command(subcommand)]
+    Person(person::Person),
+    /// Token signing keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Alerts: things a person must look at
+    #[command(subcommand)]
+    Alert(audit::Alert),
+    /// The ledger: search it, verify it
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Explain one record: who, why allowed, under which approval
+    #[command(after_help = "Example:  hilum explain mercy/node-1/42")]
+    Explain {
+        /// Record id: tenant/node/index
+        id: String,
+    },
+    /// Developer aid: get an access token as an integration would
+    #[command(subcommand)]
+    Token(token::Token),
+}

@@ -1,0 +1,215 @@
+//! `hilum audit …`, `hilum alert …`, `hilum explain ID`
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+
+use super::client::{Client, items, segment};
+use crate::cli::{Exit, Failure};
+use crate::output::{self, Format};
+
+/// `hilum alert …`
+#[derive(Debug, Subcommand)]
+pub enum Alert {
+    /// List alerts, newest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+/// `hilum audit …`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check every frame, hash and signature of a ledger folder; needs no running gate
+    #[command(after_help = "Example:  hilum audit verify --config gate/hilum.toml")]
+    Verify(Verify),
+    /// Search records; the search is itself recorded
+    #[command(after_help = "Example:  hilum audit search --integration scheduler-1 --reason other-patient")]
+    Search(Search),
+    /// Who touched this patient's record, through which app, under what scope
+    #[command(after_help = "Example:  hilum audit who 4711 --from 2026-03-01 --to 2026-04-01")]
+    Who {
+        /// Patient id at the upstream
+        patient: String,
+        /// From this day or RFC 3339 time
+        #[arg(long)]
+        from: Option<String>,
+        /// Until this day or RFC 3339 time
+        #[arg(long)]
+        to: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+    },
+    /// Show one record
+    Show {
+        /// tenant/node/index
+        id: String,
+    },
+}
+
+/// What to verify.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:  hilum audit verify --config gate/hilum.toml\n           hilum audit verify --dir ledger --key BASE64 --checkpoint kept-last-month\n\nKeep the key and the checkpoints elsewhere: whoever holds them can tell another history from this one."
+)]
+pub struct Verify {
+    /// Configuration that names the ledger folder and opens its key
+    #[arg(long, short = 'c', conflicts_with_all = ["dir", "key"], required_unless_present = "dir")]
+    config: Option<PathBuf>,
+    /// The ledger folder itself, e.g. a copy
+    #[arg(long, requires = "key")]
+    dir: Option<PathBuf>,
+    /// The ledger's public key, as an earlier `verify` printed it
+    #[arg(long)]
+    key: Option<String>,
+    /// A checkpoint kept from earlier; must be a prefix of what is there. May be repeated
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+}
+
+/// What to search for.
+#[derive(Debug, clap::Args)]
+pub struct Search {
+    /// Record kind, e.g. fhir-read, fhir-denied, token-issue
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only this integration's
+    #[arg(long)]
+    integration: Option<String>,
+    /// Only this session's
+    #[arg(long)]
+    session: Option<String>,
+    /// Only this reason code
+    #[arg(long)]
+    reason: Option<String>,
+    /// From this day or RFC 3339 time
+    #[arg(long)]
+    from: Option<String>,
+    /// Until this day or RFC 3339 time
+    #[arg(long)]
+    to: Option<String>,
+    /// At most this many, newest first
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+}
+
+const COLUMNS: [(&str, &str); 8] = [
+    ("ID", "/id"),
+    ("TIME", "/time"),
+    ("KIND", "/kind"),
+    ("OUTCOME", "/outcome"),
+    ("INTEGRATION", "/integration"),
+    ("OBJECT", "/object"),
+    ("STATUS", "/status"),
+    ("REASON", "/reason"),
+];
+
+/// Runs one verb. `verify` reads a folder; everything else asks the gate.
+pub async fn run(client: &Result<Client, Failure>, command: Audit, format: Format) -> Result<Exit, Failure> {
+    if let Audit::Verify(command) = command {
+        return verify(command, format).await;
+    }
+    let client = client.as_ref().map_err(|why| Failure::failed(why.to_string()))?;
+    let tenant = client.tenant().await?;
+    let base = format!("/tenants/{}", segment(&tenant));
+    match command {
+        Audit::Search(search) => {
+            let Search { kind, integration, session, reason, from, to, limit } = search;
+            let query = query(&[
+                ("kind", kind),
+                ("integration", integration),
+                ("session", session),
+                ("reason", reason),
+                ("from", from),
+                ("to", to),
+                ("limit", Some(limit.to_string())),
+            ]);
+            output::rows(format, &COLUMNS, &items(&client.get(&format!("{base}/audit?{query}")).await?));
+        }
+        Audit::Who { patient, from, to, limit } => {
+            let query =
+                query(&[("patient", Some(patient)), ("from", from), ("to", to), ("limit", Some(limit.to_string()))]);
+            output::rows(format, &COLUMNS, &items(&client.get(&format!("{base}/who?{query}")).await?));
+        }
+        Audit::Show { id } => output::object(format, &client.get(&record_path(&id, "")?).await?),
+        Audit::Verify(_) => {}
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists alerts.
+pub async fn alert(client: &Client, command: Alert, format: Format) -> Result<Exit, Failure> {
+    let Alert::List { limit } = command;
+    let tenant = client.tenant().await?;
+    let columns = [
+        ("ID", "/id"),
+        ("TIME", "/time"),
+        ("ALERT", "/reason"),
+        ("INTEGRATION", "/integration"),
+        ("SESSION", "/session"),
+    ];
+    let answer = client.get(&format!("/tenants/{}/alerts?limit={limit}", segment(&tenant))).await?;
+    output::rows(format, &columns, &items(&answer));
+    Ok(Exit::Done)
+}
+
+/// Explains one record.
+pub async fn explain(client: &Client, id: &str, format: Format) -> Result<Exit, Failure> {
+    output::object(format, &client.get(&record_path(id, "/explain")?).await?);
+    Ok(Exit::Done)
+}
+
+fn record_path(id: &str, after: &str) -> Result<String, Failure> {
+    let parts: Vec<&str> = id.split('/').collect();
+    let [tenant, node, index] = parts.as_slice() else {
+        return Err(Failure::usage(format!("`{id}`: a record id is tenant/node/index")));
+    };
+    Ok(format!("/tenants/{}/audit/{}/{}{after}", segment(tenant), segment(node), segment(index)))
+}
+
+fn query(pairs: &[(&str, Option<String>)]) -> String {
+    let given = pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?))));
+    given.collect::<Vec<_>>().join("&")
+}
+
+async fn verify(command: Verify, format: Format) -> Result<Exit, Failure> {
+    let (dir, key) = match (command.config, command.dir, command.key) {
+        (Some(config), ..) => {
+            let config = crate::config::read(&config).map_err(|why| Failure::configuration(why.to_string()))?;
+            let root = super::serve::root_key(&config.root_key)?;
+            let key = server::app::ledger_key(&config.settings, &root)
+                .await
+                .map_err(|why| Failure::failed(why.to_string()))?;
+            (config.settings.ledger_dir, key)
+        }
+        (None, Some(dir), Some(key)) => {
+            let bytes = STANDARD.decode(&key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            (dir, ledger::VerifyingKey(bytes.ok_or_else(|| Failure::usage("--key must be 32 bytes in base64"))?))
+        }
+        _ => return Err(Failure::usage("say --config FILE, or --dir FOLDER and --key KEY")),
+    };
+    let mut notes = Vec::new();
+    for file in &command.checkpoints {
+        notes.push(
+            std::fs::read_to_string(file)
+                .map_err(|why| Failure::failed(format!("cannot read `{}`: {why}", file.display())))?,
+        );
+    }
+    let notes: Vec<&str> = notes.iter().map(String::as_str).collect();
+    let progress = indicatif::ProgressBar::new_spinner().with_message(format!("verifying {}", dir.display()));
+    progress.enable_steady_tick(std::time::Duration::from_millis(120));
+    let report = server::audit::verify(&dir, &key, &notes);
+    progress.finish_and_clear();
+    let report = report.map_err(|why| Failure::failed(format!("`{}` does not verify: {why}", dir.display())))?;
+    let mut value = serde_json::to_value(&report).map_err(|why| Failure::failed(why.to_string()))?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("key".into(), STANDARD.encode(key.0).into());
+    }
+    output::object(format, &value);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,80 @@
+//! `hilum check`: the configuration, and what the upstream is proved to do with two test patients.
+
+use std::path::PathBuf;
+
+use domain::TenantId;
+
+use crate::cli::{Exit, Failure};
+use crate::config;
+use crate::output::{self, Format};
+
+/// What `hilum check` was told.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:  hilum check --config gate/hilum.toml\n           hilum check --config gate/hilum.toml --tenant mercy --patient 4711 --patient 4712\n\nThe gate narrows a search only by what is proved or declared; a filter found ignored stays refused until proved here."
+)]
+pub struct Check {
+    /// Configuration file
+    #[arg(long, short = 'c')]
+    pub config: PathBuf,
+    /// A test patient's id at the upstream; give two, with different records
+    #[arg(long = "patient", num_args = 1)]
+    pub patients: Vec<String>,
+    /// Prove, but do not write down what was proved
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Checks the file; with two patients also the upstream.
+pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<Exit, Failure> {
+    let config = config::read(&check.config).map_err(|why| Failure::configuration(why.to_string()))?;
+    super::serve::root_key(&config.root_key)?;
+    let settings = &config.settings;
+    output::note(&format!("{}: no mistakes; {} tenant(s)", check.config.display(), settings.tenants.len()));
+    if settings.outbound.allow_private.is_empty() {
+        output::note("no host may resolve to a private address");
+    } else {
+        let hosts: Vec<&str> = settings.outbound.allow_private.iter().map(String::as_str).collect();
+        output::note(&format!("may resolve to private addresses: {}", hosts.join(", ")));
+    }
+    let [first, second] = check.patients.as_slice() else {
+        if check.patients.is_empty() {
+            output::note("to prove what the upstream filters by, name two test patients: --patient ID --patient ID");
+            return Ok(Exit::Done);
+        }
+        return Err(Failure::usage("name exactly two test patients"));
+    };
+    let id = |text: &str| text.parse::<fhir::Id>().map_err(|_| Failure::usage(format!("`{text}` is not a FHIR id")));
+    let (first, second) = (id(first)?, id(second)?);
+    let tenant = match (tenant, settings.tenants.as_slice()) {
+        (Some(name), tenants) => tenants
+            .iter()
+            .find(|tenant| tenant.id.as_str() == name)
+            .ok_or_else(|| Failure::usage(format!("the configuration has no tenant `{name}`")))?,
+        (None, [only]) => only,
+        (None, _) => return Err(Failure::usage("say which tenant: --tenant ID")),
+    };
+    proved(&config, &tenant.id, &first, &second, check.dry_run, format).await
+}
+
+async fn proved(
+    config: &config::Config,
+    tenant: &TenantId,
+    first: &fhir::Id,
+    second: &fhir::Id,
+    dry_run: bool,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let progress = indicatif::ProgressBar::new_spinner().with_message("asking the upstream");
+    progress.enable_steady_tick(std::time::Duration::from_millis(120));
+    let report = server::app::check(&config.settings, tenant, first, second, dry_run).await;
+    progress.finish_and_clear();
+    let report = report.map_err(|why| Failure::failed(why.to_string()))?;
+    let value = serde_json::to_value(&report).map_err(|why| Failure::failed(why.to_string()))?;
+    output::object(format, &value);
+    let clean = report.clean();
+    if !clean {
+        output::note("the upstream ignores a filter: searches of those types are refused until it is proved to filter");
+    }
+    Ok(if clean { Exit::Done } else { Exit::Failed })
+}

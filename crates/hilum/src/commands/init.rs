@@ -1,0 +1,142 @@
+//! `hilum init DIR`: a configuration, a root key, an empty store, and one single-use credential to start from.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::TenantId;
+use server::clock::{Clock, random};
+use store::Store;
+
+use crate::cli::{Exit, Failure};
+use crate::output;
+
+/// The credential works this long, once, and may only create people (DESIGN, "State").
+const CREDENTIAL_MILLIS: i64 = 24 * 3600 * 1000;
+
+/// What `hilum init` was told.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// Folder to make; must be empty or absent
+    pub dir: std::path::PathBuf,
+    /// Id of the first tenant
+    #[arg(long, default_value = "main")]
+    pub tenant: String,
+    /// Its name
+    #[arg(long, default_value = "Main")]
+    pub name: String,
+    /// FHIR base URL of its EHR
+    #[arg(long, default_value = "http://127.0.0.1:8080/fhir")]
+    pub upstream: String,
+    /// Address of the FHIR and OAuth listener (loopback until TLS is configured)
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    pub listen: std::net::SocketAddr,
+    /// Address of the admin listener
+    #[arg(long, default_value = "127.0.0.1:8444")]
+    pub admin_listen: std::net::SocketAddr,
+}
+
+/// Makes the folder.
+pub async fn run(init: Init) -> Result<Exit, Failure> {
+    let dir = &init.dir;
+    init.tenant.parse::<TenantId>().map_err(|why| Failure::usage(format!("`--tenant {}`: {why}", init.tenant)))?;
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::failed(format!("`{}` is not empty; choose a new folder", dir.display())));
+    }
+    let failed =
+        |what: &Path, why: std::io::Error| Failure::failed(format!("cannot write `{}`: {why}", what.display()));
+    let data = dir.join("data");
+    fs::create_dir_all(&data).map_err(|why| failed(&data, why))?;
+    let key: [u8; 32] = random().map_err(|why| Failure::failed(why.to_string()))?;
+    let key_path = dir.join("root.key");
+    private_file(&key_path, &hex(&key)).map_err(|why| failed(&key_path, why))?;
+    let config_path = dir.join("hilum.toml");
+    fs::write(&config_path, config_text(&init)).map_err(|why| failed(&config_path, why))?;
+    // Read back as `serve` will: an upstream or name that does not fit shows now, not later.
+    let config = crate::config::read(&config_path).map_err(|why| Failure::configuration(why.to_string()))?;
+    let store = Store::open(&config.settings.store_url).await.map_err(|why| Failure::failed(why.to_string()))?;
+    let credential = URL_SAFE_NO_PAD.encode(random::<32>().map_err(|why| Failure::failed(why.to_string()))?);
+    let now = Clock::system().now();
+    store
+        .insert_init_credential(&server::registry::credential_hash(&credential), now, now + CREDENTIAL_MILLIS)
+        .await
+        .map_err(|why| Failure::failed(why.to_string()))?;
+    let shown = dir.display();
+    output::note(&format!("made {shown}: hilum.toml, root.key (keep a copy of it apart from backups of data/), data/"));
+    output::note("this credential works once, for 24 hours, and only to create people:");
+    output::line(&credential);
+    output::note(&format!(
+        "next:\n  hilum serve --config {shown}/hilum.toml\n  hilum person first dana@example.org=operator omar@example.org=privacy-officer   (asks for the credential)"
+    ));
+    Ok(Exit::Done)
+}
+
+pub fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// A TOML text in quotes.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn config_text(init: &Init) -> String {
+    let host = init.upstream.split_once("://").map_or("", |(_, rest)| rest.split(['/', ':']).next().unwrap_or(""));
+    let private = if crate::config::loopback(host) { quoted(host) } else { String::new() };
+    format!(
+        r#"# Hilum's configuration. Unknown keys are errors; secrets are references (file:PATH), never values.
+
+[server]
+listen = "{listen}"                  # anything but loopback needs tls
+public_url = "http://{listen}"       # as clients see it; https://… once tls is set
+# tls = {{ certificate = "file:/etc/hilum/tls.pem", key = "file:/etc/hilum/tls.key" }}
+
+[admin]
+listen = "{admin}"
+
+[store]
+url = "sqlite:data/hilum.db"
+
+[ledger]
+dir = "data/ledger"
+
+[vault]
+root = "file:root.key"               # wraps every other key; must not lie in data/
+
+[outbound]
+allow_private = [{private}]          # hosts that may resolve to private addresses
+
+[[tenant]]
+id = "{tenant}"
+name = {name}
+
+[tenant.upstream]
+fhir = {upstream}
+auth = {{ kind = "none" }}
+# auth = {{ kind = "bearer", token = "file:/run/secrets/ehr-token" }}
+# auth = {{ kind = "smart-backend", client_id = "hilum", key = "file:/run/secrets/ehr-key.pem", token_url = "https://…/token", scope = "system/Patient.rs system/Observation.rs" }}
+"#,
+        listen = init.listen,
+        admin = init.admin_listen,
+        tenant = init.tenant,
+        name = quoted(&init.name),
+        upstream = quoted(&init.upstream),
+    )
+}

@@ -1,0 +1,107 @@
+//! `hilum apply` and `hilum integration …`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::client::{Client, items, segment};
+use crate::cli::{Exit, Failure};
+use crate::output::{self, Format};
+
+/// What `hilum apply` was told.
+#[derive(Debug, clap::Args)]
+pub struct Apply {
+    /// Manifest (TOML); `-` reads standard input
+    #[arg(short = 'f', long = "file", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `hilum integration …`
+#[derive(Debug, Subcommand)]
+pub enum Integration {
+    /// List them
+    List,
+    /// Show one
+    #[command(after_help = "Example:  hilum integration show scheduler-1 -o json")]
+    Show {
+        /// Its id (client_id)
+        id: String,
+    },
+    /// Switch one off for now; every token it holds stops working at once
+    Suspend {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// Switch a suspended one on again
+    Resume {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// Switch one off for good
+    End {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("ID", "/id"),
+    ("CLASS", "/class"),
+    ("ENVIRONMENT", "/environment"),
+    ("STATUS", "/status"),
+    ("EXPIRES", "/expires_at"),
+    ("PURPOSE", "/purpose"),
+];
+
+/// Runs one verb.
+pub async fn run(client: &Client, command: Integration, format: Format) -> Result<Exit, Failure> {
+    let tenant = client.tenant().await?;
+    let base = format!("/tenants/{}/integrations", segment(&tenant));
+    match command {
+        Integration::List => output::rows(format, &COLUMNS, &items(&client.get(&base).await?)),
+        Integration::Show { id } => output::object(format, &client.get(&format!("{base}/{}", segment(&id))).await?),
+        Integration::Suspend { id, reason } => verb(client, &base, &id, "suspend", &reason, format).await?,
+        Integration::Resume { id, reason } => verb(client, &base, &id, "resume", &reason, format).await?,
+        Integration::End { id, reason } => verb(client, &base, &id, "end", &reason, format).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn verb(client: &Client, base: &str, id: &str, verb: &str, reason: &str, format: Format) -> Result<(), Failure> {
+    let answer = client.post(&format!("{base}/{}/{verb}", segment(id)), &json!({ "reason": reason })).await?;
+    output::object(format, &answer);
+    Ok(())
+}
+
+/// Sends each manifest; nothing is approved by it.
+pub async fn apply(client: &Client, apply: Apply, format: Format) -> Result<Exit, Failure> {
+    let tenant = client.tenant().await?;
+    for file in &apply.files {
+        let text = if file.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+                .map_err(|why| Failure::failed(format!("standard input: {why}")))?
+        } else {
+            std::fs::read_to_string(file)
+                .map_err(|why| Failure::failed(format!("cannot read `{}`: {why}", file.display())))?
+        };
+        let path = format!("/apply?tenant={}&dry_run={}", segment(&tenant), apply.dry_run);
+        let answer =
+            client.post_toml(&path, text).await.map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
+        let changes = answer.get("changes").cloned().unwrap_or_default();
+        output::rows(format, &[("ACTION", "/action"), ("WHAT", "/what")], &items(&changes));
+    }
+    Ok(Exit::Done)
+}

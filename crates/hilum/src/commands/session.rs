@@ -1,0 +1,58 @@
+//! `hilum session …`
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::client::{Client, items, segment};
+use crate::cli::{Exit, Failure};
+use crate::output::{self, Format};
+
+/// `hilum session …`
+#[derive(Debug, Subcommand)]
+pub enum Session {
+    /// List them, newest first
+    List {
+        /// Only those that could still be used
+        #[arg(long)]
+        live: bool,
+        /// Only this integration's
+        #[arg(long)]
+        integration: Option<String>,
+    },
+    /// Show one
+    Show {
+        /// Its id (`sid`)
+        id: String,
+    },
+    /// End one: its token stops working at once
+    #[command(after_help = "Example:  hilum session end 9a1f…")]
+    End {
+        /// Its id (`sid`)
+        id: String,
+    },
+}
+
+/// Runs one verb.
+pub async fn run(client: &Client, command: Session, format: Format) -> Result<Exit, Failure> {
+    let tenant = client.tenant().await?;
+    let base = format!("/tenants/{}/sessions", segment(&tenant));
+    match command {
+        Session::List { live, integration } => {
+            let only = integration.map_or_else(String::new, |id| format!("&integration={}", segment(&id)));
+            let columns = [
+                ("ID", "/id"),
+                ("INTEGRATION", "/integration"),
+                ("TASK", "/task"),
+                ("STARTED", "/created_at"),
+                ("EXPIRES", "/expires_at"),
+                ("ENDED", "/ended_at"),
+            ];
+            output::rows(format, &columns, &items(&client.get(&format!("{base}?live={live}{only}")).await?));
+        }
+        Session::Show { id } => output::object(format, &client.get(&format!("{base}/{}", segment(&id))).await?),
+        Session::End { id } => {
+            output::object(format, &client.post(&format!("{base}/{}/end", segment(&id)), &json!({})).await?)
+        }
+    }
+    Ok(Exit::Done)
+}

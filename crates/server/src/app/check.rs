@@ -1,0 +1,106 @@
+//! What `hilum check` and `hilum audit verify` need of the parts, without a running server.
+
+use domain::TenantId;
+use ledger::VerifyingKey;
+use store::{Change, FilterRow, FilterState, Store};
+use vault::RootKey;
+
+use super::StartError;
+use crate::broker::{Broker, CheckReport, DiscoveryError, FilterVerdict};
+use crate::clock::Clock;
+use crate::keys::KeyRing;
+use crate::settings::Settings;
+
+/// Why the upstream could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A part does not open.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// The tenant is not configured.
+    #[error("the configuration has no such tenant")]
+    Tenant,
+    /// Its discovery document contradicts the configuration (S1-01).
+    #[error("the upstream's discovery document: {0}")]
+    Discovery(#[from] DiscoveryError),
+    /// The findings cannot be written down.
+    #[error("store: {0}")]
+    Store(String),
+}
+
+/// What was learned of one upstream, and what the gate will make of it.
+#[derive(Debug, serde::Serialize)]
+pub struct Checked {
+    /// The findings.
+    #[serde(flatten)]
+    pub report: CheckReport,
+    /// Filters now counted as proved.
+    pub proved: usize,
+    /// Filters now refused because the upstream ignores them.
+    pub refused: usize,
+}
+
+impl Checked {
+    /// Whether the upstream was reached and ignores nothing.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.report.patients_readable && self.refused == 0
+    }
+}
+
+/// Proves with two test patients what `tenant`'s upstream filters by, and writes it down unless `dry`.
+///
+/// # Errors
+/// [`CheckError`].
+pub async fn check(
+    settings: &Settings,
+    tenant: &TenantId,
+    first: &fhir::Id,
+    second: &fhir::Id,
+    dry: bool,
+) -> Result<Checked, CheckError> {
+    crate::listen::install_crypto();
+    let clock = Clock::system();
+    let broker = Broker::open(&settings.tenants, &settings.outbound, clock.clone()).map_err(StartError::from)?;
+    broker.check_discovery(tenant).await?;
+    let report = broker.check(tenant, first, second).await.ok_or(CheckError::Tenant)?;
+    let row = |kind: &str, param: &str, state| FilterRow {
+        tenant: tenant.clone(),
+        kind: kind.to_owned(),
+        param: param.to_owned(),
+        state,
+    };
+    let filters: Vec<FilterRow> = report
+        .filters
+        .iter()
+        .filter_map(|proof| match proof.verdict {
+            FilterVerdict::Filters => Some(row(proof.kind, proof.param, FilterState::Proved)),
+            FilterVerdict::Ignores => Some(row(proof.kind, proof.param, FilterState::Poisoned)),
+            FilterVerdict::Vacuous | FilterVerdict::Unsupported | FilterVerdict::Failed => None,
+        })
+        .collect();
+    let count = |state| filters.iter().filter(|filter| filter.state == state).count();
+    let (proved, refused) = (count(FilterState::Proved), count(FilterState::Poisoned));
+    if !dry && !filters.is_empty() {
+        let store = Store::open(&settings.store_url).await.map_err(StartError::from)?;
+        let change = Change { filters, ..Change::default() };
+        let written = store.apply(&change, clock.now()).await.map_err(|why| CheckError::Store(why.to_string()))?;
+        written.map_err(|why| CheckError::Store(format!("{why:?}")))?;
+        store.close().await;
+    }
+    Ok(Checked { report, proved, refused })
+}
+
+/// The public key that the ledger's frames and checkpoints are signed with.
+///
+/// # Errors
+/// [`StartError`] when the store or the keys do not open.
+pub async fn ledger_key(settings: &Settings, root: &RootKey) -> Result<VerifyingKey, StartError> {
+    use ledger::Signer as _;
+    let store = Store::open(&settings.store_url).await?;
+    let tenants: Vec<TenantId> = settings.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+    let keys = KeyRing::open(root, &store, &tenants, Clock::system().now()).await?;
+    let key = keys.ledger_signer()?.verifying_key();
+    store.close().await;
+    Ok(key)
+}
