@@ -79,7 +79,9 @@ fn quotable(text: &str) -> String {
 fn status_of(reason: Reason) -> (StatusCode, &'static str) {
     match reason {
         Reason::TokenMissing => (StatusCode::UNAUTHORIZED, "login"),
-        Reason::TokenInvalid | Reason::SessionEnded | Reason::IntegrationInactive => (StatusCode::UNAUTHORIZED, "expired"),
+        Reason::TokenInvalid | Reason::SessionEnded | Reason::IntegrationInactive => {
+            (StatusCode::UNAUTHORIZED, "expired")
+        }
         Reason::RequestInvalid => (StatusCode::BAD_REQUEST, "invalid"),
         Reason::NotSupported => (StatusCode::BAD_REQUEST, "not-supported"),
         Reason::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "not-supported"),
@@ -107,16 +109,20 @@ impl From<InvalidRequest> for Refusal {
         let InvalidRequest { kind, what } = invalid;
         match kind {
             InvalidKind::Malformed => Self::new(Reason::RequestInvalid, what),
-            InvalidKind::TooLong => Self { status: StatusCode::URI_TOO_LONG, issue: "too-long", ..Self::new(Reason::RequestInvalid, what) },
+            InvalidKind::TooLong => {
+                Self { status: StatusCode::URI_TOO_LONG, issue: "too-long", ..Self::new(Reason::RequestInvalid, what) }
+            }
             InvalidKind::NotSupported => Self::new(Reason::NotSupported, what),
             InvalidKind::Forbidden => {
                 Self { status: StatusCode::FORBIDDEN, issue: "not-supported", ..Self::new(Reason::NotSupported, what) }
             }
             InvalidKind::NotFound => Self::new(Reason::NotFound, what),
             InvalidKind::Method { allow } => Self { allow: Some(allow), ..Self::new(Reason::MethodNotAllowed, what) },
-            InvalidKind::NotAcceptable => {
-                Self { status: StatusCode::NOT_ACCEPTABLE, issue: "not-supported", ..Self::new(Reason::NotSupported, what) }
-            }
+            InvalidKind::NotAcceptable => Self {
+                status: StatusCode::NOT_ACCEPTABLE,
+                issue: "not-supported",
+                ..Self::new(Reason::NotSupported, what)
+            },
         }
     }
 }

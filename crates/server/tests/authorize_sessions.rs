@@ -1,5 +1,12 @@
 //! Launch tickets, revocation, introspection and discovery.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod authorize_common;
 #[path = "authorize_common/world.rs"]
@@ -25,7 +32,12 @@ async fn only_named_launchers_mint_for_existing_patients() {
     }
     let agent = world.launch_by(&world.agent, "agent", json!({})).await;
     assert_eq!(agent.error(), (400, "unauthorized_client"), "an agent launches nobody, not even itself");
-    for members in [json!({"client_id": "agent-2"}), json!({"client_id": "launcher"}), json!({"task": "intake"}), json!({"client_id": "stranger"})] {
+    for members in [
+        json!({"client_id": "agent-2"}),
+        json!({"client_id": "launcher"}),
+        json!({"task": "intake"}),
+        json!({"client_id": "stranger"}),
+    ] {
         let refused = world.launch(members.clone()).await;
         assert_eq!((refused.error(), &refused.body), ((400, "unauthorized_client"), &agent.body), "{members}");
     }
@@ -33,7 +45,8 @@ async fn only_named_launchers_mint_for_existing_patients() {
     assert_eq!(world.launch(json!({})).await.error(), (503, "temporarily_unavailable"));
     assert_eq!(world.records(Kind::LaunchMint).await.len(), 1);
     assert_eq!(world.records(Kind::LaunchDenied).await.len(), 8);
-    let form = Request::post("/mercy/oauth/launch").header("content-type", "text/plain").body(Body::from("{}")).unwrap();
+    let form =
+        Request::post("/mercy/oauth/launch").header("content-type", "text/plain").body(Body::from("{}")).unwrap();
     assert_eq!(world.send(form).await.status, 415);
 }
 
@@ -114,7 +127,8 @@ async fn discovery_is_anonymous_cross_origin_and_says_what_is() {
     assert_eq!(world.get("/mercy/broker/upstream/jwks").await.body, json!({"keys": []}), "no key is in both sets");
     let preflight = Request::options("/mercy/oauth/jwks").body(Body::empty()).unwrap();
     assert_eq!(world.send(preflight).await.status, 204);
-    let token = Request::post("/mercy/oauth/token").header("origin", "https://app.example").body(Body::empty()).unwrap();
+    let token =
+        Request::post("/mercy/oauth/token").header("origin", "https://app.example").body(Body::empty()).unwrap();
     assert_eq!(world.send(token).await.headers.get("access-control-allow-origin"), None, "D-11");
     for path in ["/nobody/oauth/jwks", "/.well-known/oauth-authorization-server/nobody"] {
         assert_eq!(world.get(path).await.status, 404);

@@ -1,5 +1,12 @@
 //! The token endpoint: tickets, relationships, scopes, replay, records.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod authorize_common;
 #[path = "authorize_common/world.rs"]
@@ -22,7 +29,8 @@ async fn a_ticket_becomes_one_session_for_one_patient() {
     let issued = world.token(&format!("launch={ticket}")).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
     assert_eq!(issued.body["encounter"], "E1", "CX-03");
-    let asked = format!("{}&token={}", world.proof(&world.agent, "agent"), issued.body["access_token"].as_str().unwrap());
+    let asked =
+        format!("{}&token={}", world.proof(&world.agent, "agent"), issued.body["access_token"].as_str().unwrap());
     assert_eq!(world.post("/mercy/oauth/introspect", asked).await.body["encounter"], "E1", "IN-03");
     assert_eq!(issued.body["token_type"], "Bearer");
     assert_eq!(issued.body["expires_in"], 900, "NEG-170: a number, at most 900");
@@ -49,7 +57,8 @@ async fn ln_03_a_ticket_is_redeemed_once_by_its_client_in_time() {
     let world = World::new().await;
     let ticket = world.ticket().await;
     let proof = world.proof(&world.other, "agent-2");
-    let wrong = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{proof}&launch={ticket}")).await;
+    let wrong =
+        world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{proof}&launch={ticket}")).await;
     assert_eq!(wrong.error(), (400, "invalid_grant"), "another client");
     assert_eq!(world.token(&format!("launch={ticket}")).await.status, 200, "its refusal used nothing up");
     let used = world.token(&format!("launch={ticket}")).await;
@@ -84,7 +93,8 @@ async fn neg_107_an_assertion_is_used_once_at_whichever_endpoint() {
     let asked = world.post("/mercy/oauth/introspect", format!("{assertion}&token={token}")).await;
     assert_eq!((asked.status.as_u16(), &asked.body["active"]), (200, &json!(true)));
     let ticket = world.ticket().await;
-    let again = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{assertion}&launch={ticket}")).await;
+    let again =
+        world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{assertion}&launch={ticket}")).await;
     assert_eq!(again.error(), (401, "invalid_client"));
     assert_eq!(world.token(&format!("launch={ticket}")).await.status, 200, "and the ticket is still good");
     let replayed = world.post("/mercy/oauth/introspect", format!("{assertion}&token={token}")).await;
@@ -94,10 +104,12 @@ async fn neg_107_an_assertion_is_used_once_at_whichever_endpoint() {
     claims["jti"] = json!("victims-next");
     let forged = form_proof(&Key::new().sign(&claims));
     let ticket = world.ticket().await;
-    let refused = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{forged}&launch={ticket}")).await;
+    let refused =
+        world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{forged}&launch={ticket}")).await;
     assert_eq!(refused.error(), (401, "invalid_client"));
     let real = form_proof(&world.agent.sign(&claims));
-    let issued = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{real}&launch={ticket}")).await;
+    let issued =
+        world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{real}&launch={ticket}")).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
 }
 
@@ -115,12 +127,15 @@ async fn neg_100_every_failed_authentication_looks_alike() {
         world.agent.sign(&wrong_audience),
         "garbage".into(),
     ] {
-        let answer = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{}&launch=x", form_proof(&assertion))).await;
+        let answer = world
+            .post("/mercy/oauth/token", format!("grant_type=client_credentials&{}&launch=x", form_proof(&assertion)))
+            .await;
         assert_eq!(answer.error(), (401, "invalid_client"));
         bodies.push(answer.body);
     }
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "PF-26");
-    let differs = format!("grant_type=client_credentials&client_id=agent-2&{}&launch=x", world.proof(&world.agent, "agent"));
+    let differs =
+        format!("grant_type=client_credentials&client_id=agent-2&{}&launch=x", world.proof(&world.agent, "agent"));
     assert_eq!(world.post("/mercy/oauth/token", differs).await.error(), (401, "invalid_client"));
 }
 
@@ -129,15 +144,22 @@ async fn a_relationship_is_proved_at_the_upstream_and_recorded() {
     let world = World::new().await;
     let issued = world.token(&details("P1")).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
-    assert_eq!(issued.body["authorization_details"], json!([{"type": "fhir_task", "task": "booking", "patient": "Patient/P1"}]));
+    assert_eq!(
+        issued.body["authorization_details"],
+        json!([{"type": "fhir_task", "task": "booking", "patient": "Patient/P1"}])
+    );
     let claims = claims_of(issued.body["access_token"].as_str().unwrap());
     assert_eq!((claims["patient"].clone(), claims["task"].clone()), (json!("P1"), json!("booking@1")));
     let check = &world.records(Kind::RelationshipCheck).await[0];
-    assert_eq!((check.outcome, check.phi.as_ref().unwrap().resources.as_slice()), ("success", ["Appointment/A1".to_owned()].as_slice()));
+    assert_eq!(
+        (check.outcome, check.phi.as_ref().unwrap().resources.as_slice()),
+        ("success", ["Appointment/A1".to_owned()].as_slice())
+    );
     let issue = &world.records(Kind::TokenIssue).await[0];
     assert_eq!(issue.phi.as_ref().unwrap().resources, ["Appointment/A1"], "the proof is named");
     let mut refused = Vec::new();
-    for (patient, why) in [("PX", "absent"), ("PU", "no evidence"), ("PL", "too far away in time"), ("PC", "cancelled")] {
+    for (patient, why) in [("PX", "absent"), ("PU", "no evidence"), ("PL", "too far away in time"), ("PC", "cancelled")]
+    {
         let answer = world.token(&details(patient)).await;
         assert_eq!(answer.error(), (400, "invalid_grant"), "{why}");
         refused.push(answer.body);
@@ -157,7 +179,11 @@ async fn a_relationship_is_proved_at_the_upstream_and_recorded() {
 async fn an_upstream_that_ignores_status_proves_nothing() {
     let world = World::new().await;
     world.ehr.faults.on(Fault::IgnoreParameter("status".into()));
-    assert_eq!(world.token(&details("PC")).await.error(), (400, "invalid_grant"), "the cancelled one is judged here again");
+    assert_eq!(
+        world.token(&details("PC")).await.error(),
+        (400, "invalid_grant"),
+        "the cancelled one is judged here again"
+    );
     assert_eq!(world.token(&details("P1")).await.status, 200);
 }
 
@@ -166,7 +192,11 @@ async fn distinct_patients_per_hour_are_capped() {
     let world = World::with(terms(900, 2)).await;
     assert_eq!(world.token(&details("P1")).await.status, 200);
     assert_eq!(world.token(&details("P1")).await.status, 200, "the same patient counts once");
-    assert_eq!(world.token(&details("PU")).await.error(), (400, "invalid_grant"), "a look-up that proves nothing counts too");
+    assert_eq!(
+        world.token(&details("PU")).await.error(),
+        (400, "invalid_grant"),
+        "a look-up that proves nothing counts too"
+    );
     let over = world.token(&details("P2")).await;
     assert_eq!(over.status, 429, "{}", over.body);
     assert!(over.headers.contains_key("retry-after"));
@@ -191,14 +221,20 @@ async fn scopes_are_narrowed_or_refused_by_name() {
         assert_eq!(answer.error(), (400, "invalid_scope"), "S1-11 {scope}");
         assert!(answer.body["error_description"].as_str().unwrap().contains(named), "{}", answer.body);
     }
-    let issued = world.token(&format!("launch={ticket}&scope=patient/Patient.read+patient/Observation.rs+nonsense")).await;
+    let issued =
+        world.token(&format!("launch={ticket}&scope=patient/Patient.read+patient/Observation.rs+nonsense")).await;
     assert_eq!(issued.body["scope"], "patient/Patient.read", "S1-34, D-09: {}", issued.body);
     assert_eq!(claims_of(issued.body["access_token"].as_str().unwrap())["scope"], "patient/Patient.read");
-    assert_eq!(world.token("scope=system/Patient.rs").await.error(), (400, "invalid_scope"), "before any patient is asked for");
+    assert_eq!(
+        world.token("scope=system/Patient.rs").await.error(),
+        (400, "invalid_scope"),
+        "before any patient is asked for"
+    );
     assert_eq!(world.token("").await.error(), (400, "invalid_scope"));
     assert_eq!(world.token("scope=patient/Patient.rs").await.error(), (400, "invalid_request"), "S1-08: no patient");
     let proof = world.proof(&world.launcher, "launcher");
-    let launcher = world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{proof}&launch={ticket}")).await;
+    let launcher =
+        world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{proof}&launch={ticket}")).await;
     assert_eq!(launcher.error(), (400, "unauthorized_client"));
     let resource = world.token(&format!("launch={ticket}&resource=https://elsewhere.example/fhir")).await;
     assert_eq!(resource.error(), (400, "invalid_target"));
@@ -208,7 +244,8 @@ async fn scopes_are_narrowed_or_refused_by_name() {
 async fn tk_13_only_forms_by_post_without_a_second_method() {
     let world = World::new().await;
     let send = |method: &str, kind: &str, auth: Option<&str>| {
-        let mut request = http::Request::builder().method(method).uri("/mercy/oauth/token").header("content-type", kind);
+        let mut request =
+            http::Request::builder().method(method).uri("/mercy/oauth/token").header("content-type", kind);
         if let Some(auth) = auth {
             request = request.header("authorization", auth);
         }
@@ -218,7 +255,10 @@ async fn tk_13_only_forms_by_post_without_a_second_method() {
     assert_eq!(world.send(send("GET", form, None)).await.status, 405);
     assert_eq!(world.send(send("POST", "application/json", None)).await.error(), (400, "invalid_request"));
     assert_eq!(world.send(send("POST", form, Some("Basic YTpi"))).await.error(), (401, "invalid_client"));
-    assert_eq!(world.post("/mercy/oauth/token", "grant_type=password".into()).await.error(), (400, "unsupported_grant_type"));
+    assert_eq!(
+        world.post("/mercy/oauth/token", "grant_type=password".into()).await.error(),
+        (400, "unsupported_grant_type")
+    );
     assert_eq!(world.post("/mercy/oauth/token", "a=1&a=2".into()).await.error(), (400, "invalid_request"));
     assert_eq!(world.post("/mercy/oauth/token", "x".repeat(100_000)).await.error(), (400, "invalid_request"));
     assert_eq!(world.post("/nobody/oauth/token", String::new()).await.status, 404);

@@ -1,5 +1,12 @@
 //! The broker against the demonstration upstream: credentials, bounds, and what it proves of an upstream.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod authorize_common;
 
@@ -120,7 +127,11 @@ async fn s0_10_the_assertion_is_smart_backend_services() {
     let served = broker.jwks(&"mercy".parse().unwrap()).unwrap();
     assert!(!served.contains("\"d\""), "public members only");
     let keys = KeySet::parse(served.as_bytes()).unwrap();
-    let auth = ClientAuth { keys: Keys::Jwks(String::new()), algorithms: [].into(), audience: AssertionAudience::TokenEndpoint };
+    let auth = ClientAuth {
+        keys: Keys::Jwks(String::new()),
+        algorithms: [].into(),
+        audience: AssertionAudience::TokenEndpoint,
+    };
     let expected = oauth::assertion::Expected {
         client: "hilum",
         auth: &auth,
@@ -190,7 +201,10 @@ async fn a_bearer_file_is_read_again_when_it_changes() {
     assert_eq!(read(&broker).await.upstream_status(), 200, "S0-02: no restart");
     std::fs::write(&path, "").unwrap();
     assert_eq!(read(&broker).await.upstream_status(), 200, "a half-done rotation keeps the old one");
-    assert!(Broker::open(&[tenant("mercy", &ehr.base_url, UpstreamAuth::Bearer { token: path })], &loopback(), clock).is_err());
+    assert!(
+        Broker::open(&[tenant("mercy", &ehr.base_url, UpstreamAuth::Bearer { token: path })], &loopback(), clock)
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -223,7 +237,9 @@ async fn neg_140_private_hosts_are_reached_only_by_name() {
     let port = ehr.base_url.rsplit(':').next().unwrap().to_owned();
     let settings = |fhir: String| [tenant("mercy", &fhir, UpstreamAuth::None)];
     let nobody = OutboundSettings::default();
-    for host in ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+    for host in
+        ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"]
+    {
         for scheme in ["http", "https"] {
             let broker = Broker::open(&settings(format!("{scheme}://{host}:{port}")), &nobody, clock.clone()).unwrap();
             assert_eq!(read(&broker).await.upstream_status(), 503, "{scheme}://{host}");

@@ -1,5 +1,12 @@
 //! The rows of `spec/enforcement.md` that this release owns, against the demonstration upstream (S1-04, S1-31).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod support;
 
@@ -7,10 +14,12 @@ use support::Gate;
 
 const KALL: &str = "patient/*.rs";
 const KOBS: &str = "patient/Observation.rs";
-const KVIT: &str = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs";
+const KVIT: &str =
+    "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs";
 const KPAT: &str = "patient/Patient.rs";
 const KPO: &str = "patient/Patient.rs patient/Observation.rs";
-const KSTD: &str = "patient/Patient.rs patient/Observation.rs patient/Condition.rs patient/Encounter.rs patient/MedicationRequest.rs";
+const KSTD: &str =
+    "patient/Patient.rs patient/Observation.rs patient/Condition.rs patient/Encounter.rs patient/MedicationRequest.rs";
 
 /// What must come back: refused before the upstream is asked, refused after, or these entries.
 enum Want {
@@ -77,7 +86,19 @@ const ROWS: &[(&str, &str, &str, Want)] = &[
     ("S1-13b", KALL, "Patient/$export", D(403)),
     ("S1-13c", KALL, "Group/G12/%24export", D(403)),
     // b.3 search
-    ("SR-01", KVIT, "Observation", Entries(&["Observation/O1", "Observation/OAB", "Observation/ODR", "Observation/OHM", "Observation/OMV", "Observation/OVR"])),
+    (
+        "SR-01",
+        KVIT,
+        "Observation",
+        Entries(&[
+            "Observation/O1",
+            "Observation/OAB",
+            "Observation/ODR",
+            "Observation/OHM",
+            "Observation/OMV",
+            "Observation/OVR",
+        ]),
+    ),
     ("SR-03", KOBS, "Observation?patient=P2", D(403)),
     ("SR-04", KVIT, "Observation?patient=Patient/P1&_id=O1", Entries(&["Observation/O1"])),
     ("SR-05", KVIT, "Observation?patient=P1,P2&_id=O1,O2", Entries(&["Observation/O1"])),
@@ -94,7 +115,12 @@ const ROWS: &[(&str, &str, &str, Want)] = &[
     ("SR-26", "patient/Observation.r", "Observation?patient=P1", D(403)),
     ("SR-27", "patient/Observation.s", "Observation?patient=P1&_id=O1", Entries(&["Observation/O1"])),
     ("SR-29", KVIT, "Observation?patient=P1&category=laboratory", Refused(&[200, 403])),
-    ("SR-31", KVIT, "Observation?patient=P1&category:not=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs", Entries(&[])),
+    (
+        "SR-31",
+        KVIT,
+        "Observation?patient=P1&category:not=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs",
+        Entries(&[]),
+    ),
     ("SR-36", KOBS, "Observation?_sort=subject.name", D(400)),
     ("SR-37", KOBS, "Observation?_id=O2", Entries(&[])),
     ("SR-38", KPAT, "Patient", Entries(&["Patient/P1"])),
@@ -120,16 +146,31 @@ const ROWS: &[(&str, &str, &str, Want)] = &[
     ("IN-01", KPO, "Observation?_id=O1&_include=Observation:patient", Entries(&["Observation/O1", "Patient/P1"])),
     ("IN-02", KOBS, "Observation?_id=O1&_include=Observation:patient", Entries(&["Observation/O1"])),
     ("IN-03", KPO, "Observation?_id=O1&_include=Observation:performer", Entries(&["Observation/O1"])),
-    ("IN-06", "patient/Patient.rs patient/Observation.c", "Patient?_revinclude=Observation:subject", Entries(&["Patient/P1"])),
+    (
+        "IN-06",
+        "patient/Patient.rs patient/Observation.c",
+        "Patient?_revinclude=Observation:subject",
+        Entries(&["Patient/P1"]),
+    ),
     ("IN-09", KOBS, "Observation?_include=*", D(400)),
     ("IN-11", KPO, "Observation?_include:iterate=Observation:has-member", D(400)),
     ("IN-12", KPO, "Observation?_include:recurse=Observation:has-member", D(400)),
     ("IN-14", KOBS, "Observation?_id=O1&_include=Observation:subject:Patient", Entries(&["Observation/O1"])),
-    ("IN-15", "patient/MedicationRequest.rs patient/Medication.rs", "MedicationRequest?_include=MedicationRequest:medication", Entries(&["Medication/MED1", "MedicationRequest/M1"])),
+    (
+        "IN-15",
+        "patient/MedicationRequest.rs patient/Medication.rs",
+        "MedicationRequest?_include=MedicationRequest:medication",
+        Entries(&["Medication/MED1", "MedicationRequest/M1"]),
+    ),
     ("IN-16", KPO, "Observation?_include=Condition:subject", D(400)),
     ("IN-17", KPO, "Patient?_revinclude=Group:member", Entries(&["Patient/P1"])),
     ("IN-20", KPAT, "Patient?_include=Patient:link", Entries(&["Patient/P1"])),
-    ("IN-21", KPO, "Observation?_id=OHM&_include=Observation:has-member", Entries(&["Observation/O1", "Observation/OHM"])),
+    (
+        "IN-21",
+        KPO,
+        "Observation?_id=OHM&_include=Observation:has-member",
+        Entries(&["Observation/O1", "Observation/OHM"]),
+    ),
     // b.7
     ("FL-01", KOBS, "Observation?_filter=subject%20eq%20Patient/P2", D(400)),
     ("FL-03", KOBS, "Observation?_query=all-of-them&patient=P1", D(400)),
@@ -175,7 +216,9 @@ async fn every_row_ends_as_the_catalogue_says() {
             Entries(wanted) => reply.status == 200 && reply.entries() == *wanted,
             Refused(statuses) => statuses.contains(&reply.status),
         };
-        let foreign = ["P2", "P12", "Zwei", "mrn-p2", "O2\"", "FOREIGN"].iter().any(|text| reply.status == 200 && leaks(&reply, text));
+        let foreign = ["P2", "P12", "Zwei", "mrn-p2", "O2\"", "FOREIGN"]
+            .iter()
+            .any(|text| reply.status == 200 && leaks(&reply, text));
         if !fits || foreign {
             wrong.push(format!("{id} {path}: {} (upstream asked {asked}×) {}", reply.status, reply.text()));
         }
@@ -326,6 +369,7 @@ async fn metadata_is_open_and_shows_only_what_is_enforced() {
     for absent in ["$export", "_filter", "xml", "history-type", "\"create\"", "Binary", "127.0.0.1"] {
         assert!(!text.contains(absent), "ME-02: {absent}");
     }
-    let types: Vec<&str> = statement["rest"][0]["resource"].as_array().unwrap().iter().map(|r| r["type"].as_str().unwrap()).collect();
+    let types: Vec<&str> =
+        statement["rest"][0]["resource"].as_array().unwrap().iter().map(|r| r["type"].as_str().unwrap()).collect();
     assert!(types.contains(&"Observation") && types.contains(&"Practitioner") && !types.contains(&"Subscription"));
 }

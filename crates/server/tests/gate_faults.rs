@@ -1,5 +1,12 @@
 //! A hostile upstream: whatever it answers, no byte of another patient passes, and nothing of its own trouble shows (S1-31).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod support;
 
@@ -61,7 +68,9 @@ async fn a_broken_read_is_502_and_says_nothing_of_the_upstream() {
 async fn a_slow_or_absent_upstream_is_503_and_a_gone_one_404() {
     let gate = Gate::start().await;
     let token = gate.token(KOBS).await;
-    for fault in [Fault::SlowHeaders(Duration::from_secs(5)), Fault::SlowBody(Duration::from_secs(5)), Fault::Status(503)] {
+    for fault in
+        [Fault::SlowHeaders(Duration::from_secs(5)), Fault::SlowBody(Duration::from_secs(5)), Fault::Status(503)]
+    {
         gate.upstream.faults.only(fault.clone());
         let reply = gate.get(&token, "Observation/O1").await;
         assert!([502, 503, 504].contains(&reply.status), "{fault:?}: {}", reply.status);
@@ -96,7 +105,11 @@ async fn an_ignored_filter_is_filtered_alerted_and_then_refused() {
     let reply = gate.get(&token, "Observation?_count=100").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let entries = reply.entries();
-    assert!(entries.contains(&"Observation/O1".to_owned()) && !entries.iter().any(|e| e.ends_with("/O2") || e.ends_with("/O12")), "{entries:?}");
+    assert!(
+        entries.contains(&"Observation/O1".to_owned())
+            && !entries.iter().any(|e| e.ends_with("/O2") || e.ends_with("/O12")),
+        "{entries:?}"
+    );
     assert!(reply.link("next").is_none() && reply.json().get("total").is_none(), "next and total go");
     assert!(!reply.text().contains("\"Patient/P2\"") && !reply.text().contains("Patient/P12"), "{}", reply.text());
     let outcome = reply.json()["entry"].as_array().unwrap().iter().any(|entry| entry["search"]["mode"] == "outcome");
@@ -124,7 +137,10 @@ async fn foreign_entries_are_judged_whatever_mode_they_claim() {
         let reply = gate.get(&token, "Observation?_id=O1&_include=Observation:subject").await;
         assert_eq!(reply.status, 200, "{fault:?}: {}", reply.text());
         let entries = reply.entries();
-        assert!(entries.iter().all(|e| ["Observation/O1", "Patient/P1"].contains(&e.as_str())), "SR-23 {fault:?}: {entries:?}");
+        assert!(
+            entries.iter().all(|e| ["Observation/O1", "Patient/P1"].contains(&e.as_str())),
+            "SR-23 {fault:?}: {entries:?}"
+        );
         assert!(entries.contains(&"Observation/O1".to_owned()), "{fault:?}");
         assert!(!reply.text().contains("Zwei"), "{fault:?}");
     }

@@ -1,5 +1,12 @@
 //! Who may ask: tokens, their liveness on every request, and what the ledger does to an answer (S1-03, S1-05, S1-09).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod support;
 
@@ -25,8 +32,22 @@ async fn tk_02_to_04_every_wrong_claim_is_401() {
     let session = gate.session("P1", KOBS).await;
     assert_eq!(gate.get(&gate.sign(&session, |_| {}), "Observation/O1").await.status, 200);
     let claims = [
-        "iss", "aud", "sub", "client_id", "jti", "iat", "exp", "scope", "patient", "sid", "task", "purpose_of_use", "tenant", "apr",
-        "epo", "fed",
+        "iss",
+        "aud",
+        "sub",
+        "client_id",
+        "jti",
+        "iat",
+        "exp",
+        "scope",
+        "patient",
+        "sid",
+        "task",
+        "purpose_of_use",
+        "tenant",
+        "apr",
+        "epo",
+        "fed",
     ];
     for claim in claims {
         let token = gate.sign(&session, |payload| {
@@ -115,7 +136,15 @@ async fn s0_07_every_authenticated_request_is_one_record() {
     let gate = Gate::start().await;
     let token = gate.token(KOBS).await;
     let before = gate.codes().await.len();
-    for path in ["Observation/O1", "Observation/O2", "Observation?patient=P1", "Condition/C1", "Patient/P2", "$export", "Observation?bad=1"] {
+    for path in [
+        "Observation/O1",
+        "Observation/O2",
+        "Observation?patient=P1",
+        "Condition/C1",
+        "Patient/P2",
+        "$export",
+        "Observation?bad=1",
+    ] {
         let _ = gate.get(&token, path).await;
     }
     assert_eq!(gate.codes().await.len(), before + 7);

@@ -58,7 +58,13 @@ impl Clients {
         Self { broker, parsed: RwLock::default(), nobody: nobody() }
     }
 
-    async fn keys(&self, id: &IntegrationId, auth: &ClientAuth, kid: &str, algorithm: oauth::Algorithm) -> Option<Arc<KeySet>> {
+    async fn keys(
+        &self,
+        id: &IntegrationId,
+        auth: &ClientAuth,
+        kid: &str,
+        algorithm: oauth::Algorithm,
+    ) -> Option<Arc<KeySet>> {
         match &auth.keys {
             Keys::Jwks(text) => self.inline(id, text),
             Keys::JwksUrl(url) => self.broker.client_keys().get(url, kid, algorithm).await,

@@ -116,7 +116,8 @@ pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Re
         return Err(answer);
     }
     if !is(request.headers(), media) {
-        let status = if media == "application/json" { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
+        let status =
+            if media == "application/json" { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
         let error = OAuthError::new(ErrorCode::InvalidRequest, format!("the content type must be {media}"));
         return Err(Refused { status, error });
     }
@@ -130,7 +131,10 @@ pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Re
 /// An `Authorization` header is a second way to authenticate, and none that is offered (TK-11).
 fn second_method(headers: &HeaderMap) -> Option<Refused> {
     headers.contains_key(AUTHORIZATION).then(|| {
-        Refused::new(ErrorCode::InvalidClient, "authenticate by private_key_jwt in the body, without an Authorization header")
+        Refused::new(
+            ErrorCode::InvalidClient,
+            "authenticate by private_key_jwt in the body, without an Authorization header",
+        )
     })
 }
 

@@ -31,7 +31,11 @@ const TICKET_SECONDS: i64 = 300;
 const NOT_ALLOWED: &str = "this launcher may not start this task for this client";
 
 /// Handles the endpoint.
-pub(super) async fn launch(State(service): State<Arc<Service>>, Path(tenant): Path<String>, request: Request<Body>) -> Response {
+pub(super) async fn launch(
+    State(service): State<Arc<Service>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
     match service.mint_ticket(tenant, request).await {
         Ok(body) => answer(StatusCode::CREATED, body.to_string()),
@@ -120,7 +124,10 @@ impl Service {
         let patient_tag = self.keys.row_tag(id, patient.as_str()).map_err(keys)?;
         let most = standing.approval.terms.budgets.patients_per_hour;
         if !self.look_ups.count(&caller.integration.id, patient_tag, most, now) {
-            return Err(Denied { refused: Refused::budget(), ..Denied::new(Reason::BudgetSpent, ErrorCode::AccessDenied, "") });
+            return Err(Denied {
+                refused: Refused::budget(),
+                ..Denied::new(Reason::BudgetSpent, ErrorCode::AccessDenied, "")
+            });
         }
         let slot = self.audit.reserve(Lane::Release).map_err(|_| failed("too many requests are being worked on"))?;
         self.exists(tenant, standing, request, now).await?;
@@ -157,12 +164,19 @@ impl Service {
     }
 
     /// The Patient exists and is not replaced; the Encounter, if named, is theirs.
-    async fn exists(&self, tenant: &Tenant, standing: &Standing, request: &LaunchRequest, now: Millis) -> Result<(), Denied> {
+    async fn exists(
+        &self,
+        tenant: &Tenant,
+        standing: &Standing,
+        request: &LaunchRequest,
+        now: Millis,
+    ) -> Result<(), Denied> {
         let looked = match self.patient_exists(tenant, standing, &request.patient, now).await {
             Ok(()) => match &request.encounter {
-                Some(encounter) => {
-                    self.encounter_exists(tenant, standing, &request.patient, encounter, now).await.map_err(|why| (why, "encounter"))
-                }
+                Some(encounter) => self
+                    .encounter_exists(tenant, standing, &request.patient, encounter, now)
+                    .await
+                    .map_err(|why| (why, "encounter")),
                 None => Ok(()),
             },
             Err(why) => Err((why, "patient")),

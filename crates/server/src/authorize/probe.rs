@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use domain::scope::Spelling;
 use domain::{
-    Actions, Filter, IntegrationId, Level, Millis, RelationshipRule, ResourceMatch, Scope, ScopeSet, Session, SessionId,
-    Subject,
+    Actions, Filter, IntegrationId, Level, Millis, RelationshipRule, ResourceMatch, Scope, ScopeSet, Session,
+    SessionId, Subject,
 };
 use fhir::params::ParamKind;
 use fhir::request::{Method, Raw};
@@ -78,7 +78,8 @@ impl Service {
         patient: &Id,
         now: Millis,
     ) -> Result<(), NotProved> {
-        let released = self.look(tenant, standing, patient, ResourceType::PATIENT, None, Some(patient), None, now).await?;
+        let released =
+            self.look(tenant, standing, patient, ResourceType::PATIENT, None, Some(patient), None, now).await?;
         let body: Value = serde_json::from_slice(released.body()).map_err(|_| NotProved::Failed)?;
         let links = body.get("link").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let replaced = links.iter().any(|link| link.get("type").and_then(Value::as_str) == Some("replaced-by"));
@@ -180,13 +181,7 @@ struct Made {
 }
 
 impl Made {
-    fn new(
-        standing: &Standing,
-        patient: &Id,
-        kind: ResourceType,
-        filter: Option<Filter>,
-        now: Millis,
-    ) -> Option<Self> {
+    fn new(standing: &Standing, patient: &Id, kind: ResourceType, filter: Option<Filter>, now: Millis) -> Option<Self> {
         let Standing { integration, approval, profile } = standing;
         let actions = Actions::READ.or(Actions::SEARCH);
         let resource = ResourceMatch::One(kind);
@@ -322,7 +317,8 @@ mod tests {
         assert!(criteria(&rule("patient={patient}&nonsense=1")).is_none());
         let resource = serde_json::json!({"participant": [{"actor": {"reference": "Location/17"}}]});
         assert!(!points_to(&resource, ResourceType::APPOINTMENT, "location", "Location/7"));
-        let resource = serde_json::json!({"participant": [{"actor": {"reference": "https://ehr.example/fhir/Location/7"}}]});
+        let resource =
+            serde_json::json!({"participant": [{"actor": {"reference": "https://ehr.example/fhir/Location/7"}}]});
         assert!(points_to(&resource, ResourceType::APPOINTMENT, "location", "Location/7"));
     }
 

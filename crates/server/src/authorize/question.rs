@@ -20,7 +20,11 @@ use super::trace::{self, Trace};
 use super::{Service, Tenant};
 
 /// Handles revocation: 200 for whatever is no token of the caller's, and nothing is revoked then.
-pub(super) async fn revoke(State(service): State<Arc<Service>>, Path(tenant): Path<String>, request: Request<Body>) -> Response {
+pub(super) async fn revoke(
+    State(service): State<Arc<Service>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
     match service.revoke_token(tenant, request).await {
         Ok(()) => answer(StatusCode::OK, "{}".into()),
@@ -29,7 +33,11 @@ pub(super) async fn revoke(State(service): State<Arc<Service>>, Path(tenant): Pa
 }
 
 /// Handles introspection.
-pub(super) async fn introspect(State(service): State<Arc<Service>>, Path(tenant): Path<String>, request: Request<Body>) -> Response {
+pub(super) async fn introspect(
+    State(service): State<Arc<Service>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
     match service.introspect_token(tenant, request).await {
         Ok(body) => answer(StatusCode::OK, body.to_string()),
@@ -46,7 +54,13 @@ struct Asked {
 }
 
 impl Service {
-    async fn asked(&self, tenant: &Tenant, line: &'static str, kind: Kind, request: Request<Body>) -> Result<Asked, Refused> {
+    async fn asked(
+        &self,
+        tenant: &Tenant,
+        line: &'static str,
+        kind: Kind,
+        request: Request<Body>,
+    ) -> Result<Asked, Refused> {
         let trace = Trace::new(tenant.id.as_str(), line, origin(&request))?;
         let read = match body(request, FORM, FORM_BYTES_MAX).await {
             Ok(bytes) => TokenQuestion::read(&bytes).map_err(Refused::from),
@@ -106,7 +120,8 @@ impl Service {
             self.asked(tenant, "POST oauth/introspect", Kind::TokenIntrospect, request).await?;
         let snapshot = self.registry.snapshot();
         let token = token.filter(|token| self.standing(&snapshot, &token.session, now).is_ok());
-        let mut record = trace.record(Kind::TokenIntrospect, Outcome::Success, &caller.integration, &caller.assertion.jti);
+        let mut record =
+            trace.record(Kind::TokenIntrospect, Outcome::Success, &caller.integration, &caller.assertion.jti);
         record.object.status = 200;
         if let Some(token) = &token {
             trace::about(&mut record, &token.session);

@@ -81,7 +81,11 @@ struct Launch {
 }
 
 /// Handles the endpoint.
-pub(super) async fn token(State(service): State<Arc<Service>>, Path(tenant): Path<String>, request: Request<Body>) -> Response {
+pub(super) async fn token(
+    State(service): State<Arc<Service>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
     match service.issue_token(tenant, request).await {
         Ok(body) => answer(StatusCode::OK, body.to_string()),
@@ -249,13 +253,19 @@ impl Service {
         let patient = &details.patient;
         // The upstream is asked on the caller's word, so the word must be spent first: a replayed assertion asks nothing.
         self.spend(used).await.map_err(|denied| denied.at(&standing, patient))?;
-        let tag = self.keys.row_tag(tenant.id.as_str(), patient.as_str()).map_err(|_| Denied::unavailable("the keys failed"))?;
+        let tag = self
+            .keys
+            .row_tag(tenant.id.as_str(), patient.as_str())
+            .map_err(|_| Denied::unavailable("the keys failed"))?;
         let most = standing.approval.terms.budgets.patients_per_hour;
         if !self.look_ups.count(&caller.integration.id, tag, most, now) {
             let denied = Denied { refused: Refused::budget(), ..Denied::unavailable("") };
             return Err(Denied { reason: Reason::BudgetSpent, ..denied }.at(&standing, patient));
         }
-        let slot = self.audit.reserve(Lane::Release).map_err(|_| Denied::unavailable("too many requests are being worked on"))?;
+        let slot = self
+            .audit
+            .reserve(Lane::Release)
+            .map_err(|_| Denied::unavailable("too many requests are being worked on"))?;
         let proof = self.relationship(tenant, &standing, &rule, patient, now).await;
         let outcome = match &proof {
             Ok(_) => Outcome::Success,
@@ -274,7 +284,9 @@ impl Service {
         let recorded = self.audit.append(slot, record).await;
         if recorded.is_err() {
             let refused = trace::unrecorded();
-            return Err(Denied { reason: Reason::RecordFailed, refused, ..Denied::unavailable("") }.at(&standing, patient));
+            return Err(
+                Denied { reason: Reason::RecordFailed, refused, ..Denied::unavailable("") }.at(&standing, patient)
+            );
         }
         let evidence = proof.map_err(|_| {
             Denied::new(Reason::GrantInvalid, ErrorCode::InvalidGrant, RELATIONSHIP_REFUSED).at(&standing, patient)

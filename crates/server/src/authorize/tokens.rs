@@ -68,7 +68,8 @@ impl VerifiedTokens {
         if bearer.len() > BEARER_BYTES_MAX {
             return Err(TokenRefusal);
         }
-        let hash: [u8; 32] = digest::digest(&digest::SHA256, bearer.as_bytes()).as_ref().try_into().map_err(|_| TokenRefusal)?;
+        let hash: [u8; 32] =
+            digest::digest(&digest::SHA256, bearer.as_bytes()).as_ref().try_into().map_err(|_| TokenRefusal)?;
         let shard = self.shards.get(usize::from(hash[0]) % SHARDS).ok_or(TokenRefusal)?;
         if let Some(session) = shard.lock().get(&hash).map(Arc::clone) {
             // A token of another tenant may be in the cache; here it is as foreign as before.

@@ -203,8 +203,11 @@ fn read_token(body: &[u8], asked_at: Millis) -> Option<Token> {
     let kind = members.get("token_type")?.as_str()?;
     let token = members.get("access_token")?.as_str()?;
     // RFC 6750 §2.1: the b68token alphabet; anything else could break out of the header.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
-    if !kind.eq_ignore_ascii_case("bearer") || !(1..=TOKEN_BYTES_MAX).contains(&token.len()) || !token.bytes().all(plain)
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    if !kind.eq_ignore_ascii_case("bearer")
+        || !(1..=TOKEN_BYTES_MAX).contains(&token.len())
+        || !token.bytes().all(plain)
     {
         return None;
     }

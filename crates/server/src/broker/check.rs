@@ -68,8 +68,13 @@ pub struct CheckReport {
 }
 
 pub(super) async fn run(upstream: &Upstream, a: &Id, b: &Id) -> CheckReport {
-    let mut report =
-        CheckReport { patients_readable: false, etag: false, version_id: false, next_links: Page::None, filters: Vec::new() };
+    let mut report = CheckReport {
+        patients_readable: false,
+        etag: false,
+        version_id: false,
+        next_links: Page::None,
+        filters: Vec::new(),
+    };
     let (first, second) = (read(upstream, a).await, read(upstream, b).await);
     if let (Some((etag, version_id)), Some(_)) = (first, second) {
         (report.patients_readable, report.etag, report.version_id) = (true, etag, version_id);

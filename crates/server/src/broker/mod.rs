@@ -17,7 +17,7 @@ use policy::{Answered, Permit, UpstreamAnswer};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, Page};
 pub use self::client_keys::ClientKeys;
-pub use self::signer::KeyFileError;
+pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;
 use crate::clock::Clock;

@@ -35,7 +35,7 @@ enum Key {
 }
 
 /// A signer with its public half.
-pub(super) struct Signer {
+pub struct Signer {
     key: Key,
     kid: String,
     jwk: Value,
@@ -49,7 +49,10 @@ impl std::fmt::Debug for Signer {
 
 impl Signer {
     /// Reads a PEM file: P-384 signs ES384, RSA signs RS384 (S0-10).
-    pub(super) fn read(path: &Path) -> Result<Self, KeyFileError> {
+    ///
+    /// # Errors
+    /// [`KeyFileError`], which names the file and never quotes it.
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         let name = || path.display().to_string();
         let text = Zeroizing::new(std::fs::read(path).map_err(|_| KeyFileError::Read(name()))?);
         if text.len() > FILE_BYTES_MAX {
@@ -82,12 +85,14 @@ impl Signer {
     }
 
     /// Its public half.
-    pub(super) fn jwk(&self) -> &Value {
+    #[must_use]
+    pub fn jwk(&self) -> &Value {
         &self.jwk
     }
 
     /// A compact JWS over `claims`.
-    pub(super) fn sign(&self, claims: &Value) -> Option<String> {
+    #[must_use]
+    pub fn sign(&self, claims: &Value) -> Option<String> {
         let algorithm = match &self.key {
             Key::Es384(_) => "ES384",
             Key::Rs384(_) => "RS384",

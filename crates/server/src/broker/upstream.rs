@@ -183,10 +183,8 @@ impl Upstream {
     pub(super) async fn check_discovery(&self) -> Result<(), DiscoveryError> {
         let url = format!("{}/.well-known/smart-configuration", self.base);
         let uri: Uri = url.parse().map_err(|_| DiscoveryError::Unreachable)?;
-        let answer = self
-            .once(&uri, &Credential::None, Instant::now())
-            .await
-            .map_err(|_| DiscoveryError::Unreachable)?;
+        let answer =
+            self.once(&uri, &Credential::None, Instant::now()).await.map_err(|_| DiscoveryError::Unreachable)?;
         let Auth::Backend(backend) = &self.auth else { return Ok(()) };
         if answer.status != StatusCode::OK {
             return Ok(());

@@ -13,7 +13,8 @@ const INTERFACE_DATE: &str = "2026-11-23";
 /// The CapabilityStatement of one tenant, as JSON.
 pub fn statement(tenant: &TenantSettings) -> Vec<u8> {
     let resources: Vec<Value> = ResourceType::all().filter(|kind| offered(tenant, *kind)).map(resource).collect();
-    let oauth = |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
+    let oauth =
+        |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",

@@ -5,7 +5,8 @@
 use domain::Reason;
 use fhir::request::Method;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, IF_NONE_MATCH, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, IF_NONE_MATCH, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
 };
 use http::{Request, Version};
 
@@ -120,7 +121,11 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let (scheme, token) = value.split_once(' ').ok_or_else(invalid)?;
     let token = token.trim_start_matches(' ');
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > BEARER_BYTES_MAX || !token.bytes().all(plain) {
+    if !scheme.eq_ignore_ascii_case("bearer")
+        || token.is_empty()
+        || token.len() > BEARER_BYTES_MAX
+        || !token.bytes().all(plain)
+    {
         return Err(invalid());
     }
     Ok(Some(token))
@@ -131,7 +136,11 @@ mod tests {
     use super::*;
 
     fn with(headers: &[(&str, &str)]) -> Request<()> {
-        headers.iter().fold(Request::builder().uri("/t/fhir/Patient"), |b, (name, value)| b.header(*name, *value)).body(()).unwrap()
+        headers
+            .iter()
+            .fold(Request::builder().uri("/t/fhir/Patient"), |b, (name, value)| b.header(*name, *value))
+            .body(())
+            .unwrap()
     }
 
     #[test]

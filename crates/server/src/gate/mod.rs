@@ -85,7 +85,13 @@ impl Gate {
     }
 
     /// Answers one request below `/{tenant}/fhir`; `below` is the raw path after it.
-    pub async fn answer<B>(&self, tenant: &TenantId, below: &str, request: &Request<B>, peer: SocketAddr) -> Response<Full<Bytes>> {
+    pub async fn answer<B>(
+        &self,
+        tenant: &TenantId,
+        below: &str,
+        request: &Request<B>,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
         self.path(tenant, below, request, peer).await.into_response()
     }
 
@@ -122,7 +128,9 @@ impl Gate {
             Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
         };
         let Some(rules) = snapshot.rules(tenant) else {
-            return self.deny(&trace, &caller, Refusal::new(Reason::UpstreamUnavailable, "the tenant has no upstream")).await;
+            return self
+                .deny(&trace, &caller, Refusal::new(Reason::UpstreamUnavailable, "the tenant has no upstream"))
+                .await;
         };
         self.decided(known, rules, &trace, &head, caller, interaction).await
     }
@@ -139,14 +147,16 @@ impl Gate {
     ) -> Answer {
         let now = self.clock.now();
         if self.absent.spent(&caller.session.id, caller.standing.approval.terms.budgets.absent_per_session) {
-            let refusal = Refusal::new(Reason::BudgetSpent, "too many look-ups of instances that are not this session's");
+            let refusal =
+                Refusal::new(Reason::BudgetSpent, "too many look-ups of instances that are not this session's");
             return self.deny(trace, &caller, refusal).await;
         }
         let page = match &interaction {
             Interaction::Page { token, .. } => match self.open_page(tenant, token) {
                 Some(page) => Some(page),
                 None => {
-                    let refusal = Refusal::new(Reason::PageInvalid, "the page link is not valid; start the search again");
+                    let refusal =
+                        Refusal::new(Reason::PageInvalid, "the page link is not valid; start the search again");
                     return self.deny(trace, &caller, refusal).await;
                 }
             },
@@ -166,14 +176,19 @@ impl Gate {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => {
                 if denial.reason == Reason::TypeUnexpected {
-                    self.audit.alert(&tenant.settings.id, denial.reason.code(), &denial.says, trace.phi(&caller.session)).await;
+                    self.audit
+                        .alert(&tenant.settings.id, denial.reason.code(), &denial.says, trace.phi(&caller.session))
+                        .await;
                 }
                 return self.deny(trace, &caller, denial.into()).await;
             }
         };
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else {
-            return Answer::unrecorded(Refusal::new(Reason::Overloaded, "too many requests are being worked on; try again"));
+            return Answer::unrecorded(Refusal::new(
+                Reason::Overloaded,
+                "too many requests are being worked on; try again",
+            ));
         };
         let answered = self.broker.send(&tenant.settings.id, permit).await;
         let mut seal = |cursor: &PageCursor| self.keys.seal_page(&tenant.settings.id, &cursor.encode()).ok();
@@ -188,7 +203,10 @@ impl Gate {
         let recorded = match self.audit.record(slot, record, released).await {
             Ok(recorded) => recorded,
             Err(_) => {
-                return Answer::unrecorded(Refusal::new(Reason::RecordFailed, "the audit record could not be made durable"));
+                return Answer::unrecorded(Refusal::new(
+                    Reason::RecordFailed,
+                    "the audit record could not be made durable",
+                ));
             }
         };
         if absent {
@@ -218,7 +236,10 @@ impl Gate {
         }
         // A session committed by another node may be ahead of this one; so may its end.
         if session.feed > self.registry.feed() && !self.registry.reached(session.feed).await {
-            return Err((Refusal::new(Reason::UpstreamUnavailable, "this node is catching up; try again"), Some(session)));
+            return Err((
+                Refusal::new(Reason::UpstreamUnavailable, "this node is catching up; try again"),
+                Some(session),
+            ));
         }
         match self.alive(snapshot, &session) {
             Ok(standing) => Ok(Caller { session, standing }),
@@ -257,10 +278,14 @@ impl Gate {
             let (code, says) = match finding {
                 Finding::ForeignMatch { kind, param } => {
                     self.registry.poison(&tenant.settings.id, *kind, param).await;
-                    let says = format!("the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter");
+                    let says = format!(
+                        "the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter"
+                    );
                     ("upstream-ignored-filter", says)
                 }
-                Finding::ForeignLink => ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned()),
+                Finding::ForeignLink => {
+                    ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned())
+                }
                 _ => ("upstream-finding", "the upstream's answer broke a rule".to_owned()),
             };
             self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
@@ -275,7 +300,10 @@ impl Gate {
     async fn refuse(&self, record: AuditRecord, refusal: Refusal) -> Answer {
         debug_assert!(matches!(record.kind, Kind::FhirDenied));
         let Ok(slot) = self.audit.reserve(Lane::Denial) else {
-            return Answer::unrecorded(Refusal::new(Reason::Overloaded, "too many requests are being worked on; try again"));
+            return Answer::unrecorded(Refusal::new(
+                Reason::Overloaded,
+                "too many requests are being worked on; try again",
+            ));
         };
         let absent = refusal.reason == Reason::NotFound;
         match self.audit.append(slot, record).await {
@@ -285,7 +313,9 @@ impl Gate {
                 }
                 Answer::refused(refusal, receipt)
             }
-            Err(_) => Answer::unrecorded(Refusal::new(Reason::RecordFailed, "the audit record could not be made durable")),
+            Err(_) => {
+                Answer::unrecorded(Refusal::new(Reason::RecordFailed, "the audit record could not be made durable"))
+            }
         }
     }
 }

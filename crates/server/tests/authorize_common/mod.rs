@@ -1,5 +1,13 @@
 //! Things registered for the tests of broker and authorization server.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 use std::time::Duration;
 
@@ -59,7 +67,11 @@ impl Key {
     }
 
     pub fn sign(&self, claims: &Value) -> String {
-        let input = format!("{}.{}", b64(json!({"alg": "ES384", "kid": "k1", "typ": "JWT"}).to_string()), b64(claims.to_string()));
+        let input = format!(
+            "{}.{}",
+            b64(json!({"alg": "ES384", "kid": "k1", "typ": "JWT"}).to_string()),
+            b64(claims.to_string())
+        );
         let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
         format!("{input}.{}", b64(signature))
     }
@@ -73,7 +85,10 @@ pub fn integration(id: &str, tenant: &str, class: Class, jwks: &str) -> Integrat
         name: id.into(),
         class,
         environment: Environment::Production,
-        owners: Owners { business: "bea@mercy.example".parse().unwrap(), technical: "tom@mercy.example".parse().unwrap() },
+        owners: Owners {
+            business: "bea@mercy.example".parse().unwrap(),
+            technical: "tom@mercy.example".parse().unwrap(),
+        },
         vendor: "Acme".into(),
         purpose: "books appointments".into(),
         data_classes: ["scheduling".to_owned()].into(),
@@ -125,6 +140,10 @@ pub fn approval(tenant: &str, integration: &str, terms: Terms, digest: String) -
         requested_by: "tom@mercy.example".parse().unwrap(),
         requested_at: NOW - 2_000,
         digest,
-        status: ApprovalStatus::Approved { by: "pia@mercy.example".parse().unwrap(), at: NOW - 1_000, until: NOW + 30 * 24 * 3_600_000 },
+        status: ApprovalStatus::Approved {
+            by: "pia@mercy.example".parse().unwrap(),
+            at: NOW - 1_000,
+            until: NOW + 30 * 24 * 3_600_000,
+        },
     }
 }

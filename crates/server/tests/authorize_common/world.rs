@@ -1,5 +1,13 @@
 //! A whole authorization server in process, with SQLite in memory and the demonstration upstream behind it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,22 +71,38 @@ impl World {
         resources.push(json!({"resourceType": "Patient", "id": "PR", "link": [{"other": {"reference": "Patient/P1"}, "type": "replaced-by"}]}));
         resources.push(json!({"resourceType": "Patient", "id": "PU"}));
         resources.push(json!({"resourceType": "Patient", "id": "PL"}));
-        resources.push(json!({"resourceType": "Appointment", "id": "AL9", "status": "booked", "start": "2026-06-01T09:00:00Z",
-            "participant": [{"actor": {"reference": "Patient/PL"}, "status": "accepted"}]}));
+        resources.push(
+            json!({"resourceType": "Appointment", "id": "AL9", "status": "booked", "start": "2026-06-01T09:00:00Z",
+            "participant": [{"actor": {"reference": "Patient/PL"}, "status": "accepted"}]}),
+        );
         resources.push(json!({"resourceType": "Patient", "id": "PC"}));
-        resources.push(json!({"resourceType": "Appointment", "id": "AC9", "status": "cancelled", "start": "2026-01-11T09:00:00Z",
-            "participant": [{"actor": {"reference": "Patient/PC"}, "status": "accepted"}]}));
+        resources.push(
+            json!({"resourceType": "Appointment", "id": "AC9", "status": "cancelled", "start": "2026-01-11T09:00:00Z",
+            "participant": [{"actor": {"reference": "Patient/PC"}, "status": "accepted"}]}),
+        );
         let ehr = DemoEhr::from_resources(resources).start(([127, 0, 0, 1], 0).into()).await.unwrap();
         let clock = Clock::fixed(NOW);
         let dir = tempfile::tempdir().unwrap();
-        let tenants = [tenant("mercy", &ehr.base_url, UpstreamAuth::None), tenant("other", &ehr.base_url, UpstreamAuth::None)];
+        let tenants =
+            [tenant("mercy", &ehr.base_url, UpstreamAuth::None), tenant("other", &ehr.base_url, UpstreamAuth::None)];
         let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let store = Store::open("sqlite::memory:").await.unwrap();
         let keys = KeyRing::open(&RootKey::parse(&[7; 32]).unwrap(), &store, &ids, NOW).await.unwrap();
-        let audit = Audit::open(&dir.path().join("ledger"), "node-1", "gate.example", keys.clone(), clock.clone()).await.unwrap();
-        let registry = Registry::open(store.clone(), &tenants, audit.clone(), keys.clone(), clock.clone()).await.unwrap();
+        let audit = Audit::open(&dir.path().join("ledger"), "node-1", "gate.example", keys.clone(), clock.clone())
+            .await
+            .unwrap();
+        let registry =
+            Registry::open(store.clone(), &tenants, audit.clone(), keys.clone(), clock.clone()).await.unwrap();
         let broker = Broker::new(&tenants, &loopback(), keys.clone(), clock.clone()).unwrap();
-        let authorize = Authorize::new(&tenants, store.clone(), registry.clone(), keys.clone(), audit.clone(), broker, clock.clone());
+        let authorize = Authorize::new(
+            &tenants,
+            store.clone(),
+            registry.clone(),
+            keys.clone(),
+            audit.clone(),
+            broker,
+            clock.clone(),
+        );
         let (launcher, agent, other, stranger) = (Key::new(), Key::new(), Key::new(), Key::new());
         let world = Self {
             router: authorize.router(),
@@ -114,7 +138,11 @@ impl World {
     }
 
     async fn put(&self, integrations: &[Integration], approval: Option<Approval>) {
-        let put = |integration: &Integration| PutIntegration { integration: integration.clone(), thumbprints: vec![], expected: None };
+        let put = |integration: &Integration| PutIntegration {
+            integration: integration.clone(),
+            thumbprints: vec![],
+            expected: None,
+        };
         let change = Change {
             profiles: vec![("mercy".parse().unwrap(), profile())],
             integrations: integrations.iter().map(put).collect(),
@@ -148,7 +176,10 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, body: String) -> Answer {
-        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded").body(Body::from(body)).unwrap();
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap();
         let answer = self.send(request).await;
         assert_eq!(answer.headers["cache-control"], "no-store", "PF-12 {path}");
         assert_eq!(answer.headers["pragma"], "no-cache", "PF-12 {path}");
@@ -173,7 +204,10 @@ impl World {
             "patient": "Patient/P1",
         });
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        let request = Request::post("/mercy/oauth/launch").header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
+        let request = Request::post("/mercy/oauth/launch")
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
         self.send(request).await
     }
 
@@ -199,7 +233,9 @@ impl World {
 }
 
 pub fn form_proof(assertion: &str) -> String {
-    format!("client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}")
+    format!(
+        "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}"
+    )
 }
 
 pub fn details(patient: &str) -> String {

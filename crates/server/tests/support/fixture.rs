@@ -17,10 +17,12 @@ fn observation(id: &str, subject: &str) -> Value {
 pub fn resources() -> Vec<Value> {
     let mut all = demo_ehr::fixture();
     let mut with_condition = observation("OCC", "Patient/P1");
-    with_condition["contained"] = json!([{ "resourceType": "Condition", "id": "c", "subject": { "reference": "Patient/P1" } }]);
+    with_condition["contained"] =
+        json!([{ "resourceType": "Condition", "id": "c", "subject": { "reference": "Patient/P1" } }]);
     let mut derived = observation("ODR", "Patient/P1");
     derived["derivedFrom"] = json!([{ "reference": "Observation/O2", "display": "FOREIGN-DISPLAY", "identifier": { "value": "FOREIGN-ID" } }]);
-    derived["extension"] = json!([{ "url": "urn:mother", "valueReference": { "reference": "Patient/P2", "display": "FOREIGN-DISPLAY" } }]);
+    derived["extension"] =
+        json!([{ "url": "urn:mother", "valueReference": { "reference": "Patient/P2", "display": "FOREIGN-DISPLAY" } }]);
     all.extend([
         with_condition,
         derived,

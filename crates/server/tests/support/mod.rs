@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use demo_ehr::{DemoEhr, Running as Upstream};
 use domain::{
-    Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration, IntegrationStatus,
-    Keys, LaunchKind, LaunchMode, Owners, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
+    Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration,
+    IntegrationStatus, Keys, LaunchKind, LaunchMode, Owners, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
 };
 use fhir::ResourceType;
 use http_body_util::{BodyExt, Full};
@@ -75,7 +75,8 @@ impl Reply {
 
     pub fn link(&self, relation: &str) -> Option<String> {
         let bundle = self.json();
-        let found = bundle["link"].as_array()?.iter().find(|link| link["relation"] == relation)?["url"].as_str()?.to_owned();
+        let found =
+            bundle["link"].as_array()?.iter().find(|link| link["relation"] == relation)?["url"].as_str()?.to_owned();
         Some(found)
     }
 }
@@ -163,7 +164,11 @@ impl Gate {
             expected: ResourceType::all().collect(),
             expires_at: NOW + 86_400_000,
             revocation_contact: "c".into(),
-            auth: ClientAuth { keys: Keys::JwksUrl("https://x/jwks".into()), algorithms: [].into(), audience: AssertionAudience::Both },
+            auth: ClientAuth {
+                keys: Keys::JwksUrl("https://x/jwks".into()),
+                algorithms: [].into(),
+                audience: AssertionAudience::Both,
+            },
             redirect_uris: vec![],
             launches: [].into(),
             status: IntegrationStatus::Active,
@@ -190,7 +195,11 @@ impl Gate {
         let task: TaskRef = profile.reference();
         let change = Change {
             profiles: vec![(integration.tenant.clone(), profile)],
-            integrations: vec![PutIntegration { integration: integration.clone(), thumbprints: vec![], expected: None }],
+            integrations: vec![PutIntegration {
+                integration: integration.clone(),
+                thumbprints: vec![],
+                expected: None,
+            }],
             approvals: vec![PutApproval { approval: approval.clone(), expected: None }],
             filters: vec![],
         };
@@ -274,14 +283,16 @@ impl Gate {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-        let response = tokio::time::timeout(Duration::from_secs(20), self.client.request(request)).await.unwrap().unwrap();
+        let response =
+            tokio::time::timeout(Duration::from_secs(20), self.client.request(request)).await.unwrap().unwrap();
         let (head, body) = response.into_parts();
         Reply { status: head.status.as_u16(), headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
     /// Follows a link of ours, whatever host it names.
     pub async fn follow(&self, token: &str, link: &str) -> Reply {
-        let path = link.strip_prefix("http://gate.test/mercy/fhir/").unwrap_or_else(|| panic!("not a public link: {link}"));
+        let path =
+            link.strip_prefix("http://gate.test/mercy/fhir/").unwrap_or_else(|| panic!("not a public link: {link}"));
         self.get(token, path).await
     }
 
