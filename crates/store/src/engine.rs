@@ -159,6 +159,7 @@ impl Pool {
                 .await?;
             return Ok(Self::Sqlite { writer: pool.clone(), readers: pool });
         }
+        private_file(path)?;
         let options = options.filename(path).journal_mode(SqliteJournalMode::Wal);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -207,6 +208,18 @@ impl Pool {
             Self::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// Creates a missing database file for its owner alone; SQLite gives its log files the same mode.
+fn private_file(path: &str) -> Result<(), OpenError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path).map(drop).map_err(|why| OpenError::Database(sqlx::Error::Io(why)))
 }
 
 /// One open transaction; dropping it rolls back.

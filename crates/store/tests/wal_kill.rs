@@ -96,11 +96,12 @@ fn no_acknowledged_entry_is_lost_over_many_kills() {
         // The last line may be cut off by the kill; only whole ones were acknowledged to anyone.
         for line in lines.map_while(Result::ok) {
             let words: Vec<&str> = line.split(' ').collect();
-            if let ["ack", origin, index, text] = words[..] {
-                if text.split('.').count() == 3 && !text.ends_with('.') {
-                    acknowledged.insert((origin.to_owned(), index.parse::<u64>().unwrap()), text.to_owned());
-                    total += 1;
-                }
+            if let ["ack", origin, index, text] = words[..]
+                && text.split('.').count() == 3
+                && !text.ends_with('.')
+            {
+                acknowledged.insert((origin.to_owned(), index.parse::<u64>().unwrap()), text.to_owned());
+                total += 1;
             }
         }
         killer.join().unwrap();

@@ -274,6 +274,16 @@ impl Audit {
         Reader::new(&self.0.dir, Some(self.0.core.keys.clone()))
     }
 
+    /// [`verify`] of this ledger as it stands, with its own key, on a blocking thread. `torn_bytes` may be a commit under way.
+    ///
+    /// # Errors
+    /// [`ReadAuditError::Stopped`]; what verification found wrong is the inner error.
+    pub async fn verify(&self) -> Result<Result<VerifyReport, VerifyError>, ReadAuditError> {
+        let key = self.0.core.keys.ledger_public().map_err(|_| ReadAuditError::Stopped)?;
+        let dir = self.0.dir.clone();
+        tokio::task::spawn_blocking(move || verify(&dir, &key, &[])).await.map_err(|_| ReadAuditError::Stopped)
+    }
+
     /// [`Reader::search`] on a blocking thread.
     ///
     /// # Errors
@@ -344,4 +354,3 @@ fn last_time(dir: &Path, last_entry: Option<&[u8]>) -> Result<i64, store::wal::R
     }
     Ok(last)
 }
-

@@ -173,7 +173,7 @@ impl Registry {
     #[must_use]
     pub fn fresh(&self) -> bool {
         let answered = Duration::from_millis(self.0.answered.load(Ordering::SeqCst));
-        self.0.started.elapsed().saturating_sub(answered) <= STALE_MAX
+        fresh_at(self.0.started.elapsed(), answered)
     }
 
     /// Waits briefly for a feed number another process gave out.
@@ -248,7 +248,6 @@ impl Registry {
     }
 
     /// The API's routes, for the admin listener.
-    #[must_use]
     pub fn admin_router(&self) -> axum::Router {
         api::router(self.clone())
     }
@@ -304,7 +303,8 @@ impl Registry {
                 FeedKind::Profile => next.put_profiles(inner.store.profiles().await?),
                 FeedKind::Filter => next.put_filters(inner.store.filters().await?),
                 FeedKind::SessionEnded => {
-                    let id = entry.key.parse().map_err(|_| StoreError::Corrupt("a session id that no longer parses"))?;
+                    let id =
+                        entry.key.parse().map_err(|_| StoreError::Corrupt("a session id that no longer parses"))?;
                     inner.ended.insert(id, inner.clock.now());
                 }
                 FeedKind::Key => {
@@ -373,6 +373,11 @@ impl Registry {
             }
         });
     }
+}
+
+/// Whether the store's last answer is young enough; both are times since the start.
+fn fresh_at(now: Duration, answered: Duration) -> bool {
+    now.saturating_sub(answered) <= STALE_MAX
 }
 
 /// Gives each tenant the profiles it does not have; one that exists in another form is left alone: versions are immutable.

@@ -60,7 +60,8 @@ impl Caller {
     /// Roles that count in a tenant, comma separated, for records.
     pub(crate) fn roles_in(&self, tenant: &str) -> String {
         let counts = |place: &Option<TenantId>| place.as_ref().is_none_or(|place| place.as_str() == tenant);
-        let mut out: Vec<_> = self.roles.iter().filter(|(place, _)| counts(place)).map(|(_, role)| role.as_str()).collect();
+        let mut out: Vec<_> =
+            self.roles.iter().filter(|(place, _)| counts(place)).map(|(_, role)| role.as_str()).collect();
         out.sort_unstable();
         out.dedup();
         out.join(",")

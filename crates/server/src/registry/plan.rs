@@ -77,7 +77,9 @@ impl Plan {
         match self.snapshot.profile(tenant, &reference) {
             Some(old) if **old == profile => self.line("unchanged", format!("task {reference}")),
             Some(_) => {
-                return Err(vec![format!("task {reference} exists with other content; a version never changes, write the next")]);
+                return Err(vec![format!(
+                    "task {reference} exists with other content; a version never changes, write the next"
+                )]);
             }
             None => {
                 self.line("create", format!("task {reference}"));
@@ -131,14 +133,25 @@ impl Plan {
     }
 
     /// Switches an integration off, on, or off for good; what it was issued before ends with the epoch.
-    pub(crate) fn status(&mut self, held: &super::snapshot::Held<Integration>, status: IntegrationStatus, by: &PersonId) {
+    pub(crate) fn status(
+        &mut self,
+        held: &super::snapshot::Held<Integration>,
+        status: IntegrationStatus,
+        by: &PersonId,
+    ) {
         let mut new = Integration::clone(&held.value);
         let id = new.id.clone();
         new.status = status;
         new.epoch += 1;
         self.put(new, Vec::new(), Some(held.revision));
         if status == IntegrationStatus::Ended {
-            for held in self.snapshot.approvals_of(&id).into_iter().map(|held| (held.value.clone(), held.revision)).collect::<Vec<_>>() {
+            for held in self
+                .snapshot
+                .approvals_of(&id)
+                .into_iter()
+                .map(|held| (held.value.clone(), held.revision))
+                .collect::<Vec<_>>()
+            {
                 let (approval, revision) = held;
                 if live(&approval.status) || matches!(approval.status, ApprovalStatus::Suspended { .. }) {
                     let mut new = Approval::clone(&approval);
@@ -198,8 +211,7 @@ impl Plan {
             return Err(vec![format!("there is no task `{}`", asked.task)]);
         };
         let integration = held.value;
-        let mistakes =
-            rules::request(&self.snapshot, &integration, &profile, &asked.terms, &asked.justification);
+        let mistakes = rules::request(&self.snapshot, &integration, &profile, &asked.terms, &asked.justification);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }

@@ -84,7 +84,10 @@ pub(crate) fn request(
     text(&mut out, "justification", justification);
     let class = integration.class;
     if !matches!(class, Class::ClinicalAi) {
-        out.push(format!("`class`: this version approves tasks for clinical-ai integrations only, not {}", class.as_str()));
+        out.push(format!(
+            "`class`: this version approves tasks for clinical-ai integrations only, not {}",
+            class.as_str()
+        ));
     }
     for scope in &profile.scopes.0 {
         if let Err(why) = class.check_scope(scope) {
@@ -133,7 +136,10 @@ fn evidence(snapshot: &Snapshot, integration: &Integration, profile: &TaskProfil
     if let Some(rule) = rule {
         out.extend(relationship(rule));
         if writable.contains(&rule.evidence) || own.contains(&rule.evidence) {
-            out.push(format!("`terms.launch`: an integration may write {}, so it proves no relationship", rule.evidence));
+            out.push(format!(
+                "`terms.launch`: an integration may write {}, so it proves no relationship",
+                rule.evidence
+            ));
         }
     }
     for kind in own.intersection(&trusted) {
@@ -183,7 +189,8 @@ fn relationship(rule: &RelationshipRule) -> Vec<String> {
     if !(1..=DAYS_MAX).contains(&rule.days_max) {
         out.push(format!("`terms.launch`: `days_max` must be 1 to {DAYS_MAX}"));
     }
-    let element = !rule.dated_by.is_empty() && rule.dated_by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let element =
+        !rule.dated_by.is_empty() && rule.dated_by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
     if !element {
         out.push("`terms.launch`: `dated_by` must name an element, e.g. `start` or `period.start`".into());
     }
@@ -201,7 +208,9 @@ fn relationship(rule: &RelationshipRule) -> Vec<String> {
                 out.push("`terms.launch`: `{patient}` must be the value of a search parameter".into());
             }
             if search.params.len() < 2 {
-                out.push("`terms.launch`: `search` must also be bound to a practitioner, location, group or status".into());
+                out.push(
+                    "`terms.launch`: `search` must also be bound to a practitioner, location, group or status".into(),
+                );
             }
             if !search.includes.is_empty() || !search.revincludes.is_empty() {
                 out.push("`terms.launch`: `search` may not include other resources".into());

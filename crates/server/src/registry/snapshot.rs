@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::{Approval, ApprovalId, Integration, IntegrationId, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId};
+use domain::{
+    Approval, ApprovalId, Integration, IntegrationId, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId,
+};
 use fhir::ResourceType;
 use policy::{Filters, TenantRules};
 use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, RegistryRows};
@@ -200,8 +202,7 @@ impl Snapshot {
 
     pub(crate) fn put_integration(&mut self, row: IntegrationRow) {
         let id = row.integration.id.clone();
-        self.integrations
-            .insert(id.clone(), Held { value: Arc::new(row.integration), revision: row.revision });
+        self.integrations.insert(id.clone(), Held { value: Arc::new(row.integration), revision: row.revision });
         let theirs = self.by_integration.get(&id).cloned().unwrap_or_default();
         self.judge(&theirs);
     }

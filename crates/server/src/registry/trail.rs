@@ -85,7 +85,8 @@ impl Trail {
         }
         record.object.kind = deed.noun.to_owned();
         record.object.interaction = deed.verb.to_owned();
-        record.object.digest = if deed.note.is_empty() { String::new() } else { super::digest::sha256(deed.note.as_bytes()) };
+        record.object.digest =
+            if deed.note.is_empty() { String::new() } else { super::digest::sha256(deed.note.as_bytes()) };
         record.phi.attributes = vec![("id".into(), deed.id.clone())];
         record.phi.note = cut(&deed.note);
         Ok(record)

@@ -222,14 +222,14 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let dir = folder();
     let faults = Faults { kind: io::ErrorKind::StorageFull, ..Faults::none() };
     let (mut wal, _, _) = open(dir.path(), faults.clone()).unwrap();
-    let large = vec!["y".repeat(1200)];
+    let large = ["y".repeat(1200)];
     commit(&mut wal, &large).unwrap();
     commit(&mut wal, &large).unwrap();
     // The helper that lays out the next segment has started by now, or not; either way its segment must not be there.
     drop(wal);
     let (mut wal, _, _) = open(dir.path(), faults.clone()).unwrap();
     faults.left.store(0, Ordering::SeqCst);
-    assert!(matches!(commit(&mut wal, &vec!["z".repeat(3000)]), Err(CommitError::Full(_))));
+    assert!(matches!(commit(&mut wal, &["z".repeat(3000)]), Err(CommitError::Full(_))));
     assert!(!wal.poisoned());
     faults.left.store(usize::MAX, Ordering::SeqCst);
     commit(&mut wal, &large).unwrap();

@@ -48,7 +48,8 @@ async fn the_init_credential_works_once_and_for_a_day() {
 async fn nobody_is_operator_and_privacy_officer_in_one_tenant() {
     on_every_engine(async |store| {
         let by: PersonId = "root@x".parse().unwrap();
-        let cases: [(Option<&str>, Role, Option<&str>, Role, bool); 7] = [
+        type Case = (Option<&'static str>, Role, Option<&'static str>, Role, bool);
+        let cases: [Case; 7] = [
             (Some("mercy"), Role::Operator, Some("mercy"), Role::PrivacyOfficer, false),
             (Some("mercy"), Role::PrivacyOfficer, Some("mercy"), Role::Operator, false),
             (None, Role::Operator, Some("mercy"), Role::PrivacyOfficer, false),

@@ -152,7 +152,7 @@ async fn keys_are_kept_once_and_retired_once() {
         };
         assert!(store.insert_key(&key).await.unwrap());
         assert!(!store.insert_key(&WrappedKey { wrapped: vec![9], ..key.clone() }).await.unwrap());
-        assert_eq!(store.keys().await.unwrap(), [key.clone()]);
+        assert_eq!(store.keys().await.unwrap(), std::slice::from_ref(&key));
         store.retire_key("k", NOW + 1).await.unwrap();
         store.retire_key("k", NOW + 2).await.unwrap();
         assert_eq!(store.keys().await.unwrap(), [WrappedKey { retired_at: Some(NOW + 1), ..key }]);
@@ -174,4 +174,12 @@ async fn an_sqlite_file_is_opened_again_as_it_was() {
     let store = Store::open(&url).await.unwrap();
     assert_eq!(store.registry().await.unwrap().integrations.len(), 1);
     assert!(matches!(Store::open("mysql://x").await, Err(OpenError::Url)));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "for its owner alone");
+        }
+    }
 }

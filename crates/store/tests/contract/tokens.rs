@@ -40,7 +40,7 @@ fn mint(n: u8, patient: u8, at: Millis) -> Mint {
         task: "scheduling".parse().unwrap(),
         patient_sealed: vec![patient],
         patient_tag: [patient; 16],
-        encounter_sealed: (n % 2 == 0).then(|| vec![n]),
+        encounter_sealed: n.is_multiple_of(2).then(|| vec![n]),
         created_at: at,
         expires_at: at + 5 * MINUTE,
     };

@@ -71,7 +71,8 @@ impl Registry {
     /// Hashes the passphrase of a person to be.
     pub(super) async fn hashed(&self, person: PersonBody) -> Result<NewPerson, ApiError> {
         let hash = self.0.passphrases.hash(&person.passphrase).await;
-        let credential = hash.ok_or_else(|| ApiError::unavailable(Reason::Overloaded, "the passphrase could not be hashed"))?;
+        let credential =
+            hash.ok_or_else(|| ApiError::unavailable(Reason::Overloaded, "the passphrase could not be hashed"))?;
         Ok(NewPerson { id: person.id, name: person.name, credential, roles: person.roles })
     }
 }
@@ -119,7 +120,9 @@ pub(super) async fn initialise(State(registry): State<Registry>, Body(mut fields
     let ids: Vec<_> = people.iter().map(|person| person.id.to_string()).collect();
     let roles: Vec<_> = people
         .iter()
-        .flat_map(|person| person.roles.iter().map(move |grant| format!("{}: {}", person.id, shapes::grant_words(grant))))
+        .flat_map(|person| {
+            person.roles.iter().map(move |grant| format!("{}: {}", person.id, shapes::grant_words(grant)))
+        })
         .collect();
     let deed =
         Deed { noun: "person", verb: "initialise", id: ids.join(" "), note: roles.join("; "), ..Deed::default() };

@@ -97,7 +97,8 @@ impl Manifest {
                         .map(|(mut object, table)| {
                             object.fields.remove("request");
                             let requests = table.get_ref().get("request");
-                            let requests = requests.map(|value| objects(text, value, "integration.request", &mut mistakes));
+                            let requests =
+                                requests.map(|value| objects(text, value, "integration.request", &mut mistakes));
                             (object, requests.unwrap_or_default())
                         })
                         .collect();
@@ -179,18 +180,27 @@ impl Object {
 
 fn tables<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> impl Iterator<Item = Spanned<&'a DeTable<'i>>> {
     let array = value.get_ref().as_array();
-    array.into_iter().flat_map(|array| array.iter()).filter_map(|item| {
-        item.get_ref().as_table().map(|table| Spanned::new(item.span(), table))
-    })
+    array
+        .into_iter()
+        .flat_map(|array| array.iter())
+        .filter_map(|item| item.get_ref().as_table().map(|table| Spanned::new(item.span(), table)))
 }
 
 fn objects(text: &str, value: &Spanned<DeValue<'_>>, name: &str, mistakes: &mut Vec<Mistake>) -> Vec<Object> {
     let count = value.get_ref().as_array().map(|array| array.len());
     let out: Vec<_> = tables(value)
         .map(|table| Object {
-            fields: table.get_ref().iter().map(|(key, value)| (key.get_ref().to_string(), json_of(value.get_ref()))).collect(),
+            fields: table
+                .get_ref()
+                .iter()
+                .map(|(key, value)| (key.get_ref().to_string(), json_of(value.get_ref())))
+                .collect(),
             line: line_of(text, table.span().start),
-            lines: table.get_ref().keys().map(|key| (key.get_ref().to_string(), line_of(text, key.span().start))).collect(),
+            lines: table
+                .get_ref()
+                .keys()
+                .map(|key| (key.get_ref().to_string(), line_of(text, key.span().start)))
+                .collect(),
         })
         .collect();
     if count != Some(out.len()) {

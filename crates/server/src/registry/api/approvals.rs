@@ -44,8 +44,7 @@ pub(super) async fn show(
 pub(super) async fn request(State(registry): State<Registry>, visit: Visit, Body(mut fields): Body) -> Answer {
     let integration: Option<IntegrationId> = fields.must("integration");
     let rest = read::request(&mut fields);
-    let (integration, (task, justification, terms)) =
-        fields.end(integration.zip(rest)).map_err(ApiError::mistakes)?;
+    let (integration, (task, justification, terms)) = fields.end(integration.zip(rest)).map_err(ApiError::mistakes)?;
     let note = format!("{integration} {task}: {justification}");
     let id = ApprovalId(random()?);
     let asked = Asked { integration, task, terms, justification, by: visit.caller.person.clone(), id };
@@ -73,7 +72,10 @@ pub(super) async fn approve(
     let held = find(&snapshot, &visit, &id)?;
     let approval = &held.value;
     if approval.requested_by == visit.caller.person {
-        return Err(ApiError::forbidden(Reason::SelfApproval, "nobody approves their own request; ask another privacy officer"));
+        return Err(ApiError::forbidden(
+            Reason::SelfApproval,
+            "nobody approves their own request; ask another privacy officer",
+        ));
     }
     if approval.status != ApprovalStatus::Requested {
         return Err(ApiError::conflict(format!("it is {}; only a request can be approved", status_word(approval))));

@@ -27,7 +27,8 @@ impl Registry {
             // The intent stands in the ledger, so nothing went unseen; but nobody can tell how it ended from there.
             tracing::error!("the outcome of a change could not be recorded: {why}");
             if done.is_ok() {
-                let says = "outcome unknown: the change was made but its outcome could not be recorded; read before retrying";
+                let says =
+                    "outcome unknown: the change was made but its outcome could not be recorded; read before retrying";
                 return Err(ApiError::unrecorded(says));
             }
         }

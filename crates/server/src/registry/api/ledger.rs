@@ -76,7 +76,8 @@ fn page(query: &BTreeMap<String, String>) -> Result<(Option<Cursor>, usize), Api
 fn time(query: &BTreeMap<String, String>, name: &str) -> Result<Option<i64>, ApiError> {
     let Some(text) = query.get(name) else { return Ok(None) };
     let time = parse_time(text);
-    time.map(Some).ok_or_else(|| ApiError::malformed(format!("`{name}`: `{text}` is neither a date nor an RFC 3339 time")))
+    time.map(Some)
+        .ok_or_else(|| ApiError::malformed(format!("`{name}`: `{text}` is neither a date nor an RFC 3339 time")))
 }
 
 pub(super) async fn alerts(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
@@ -89,7 +90,17 @@ pub(super) async fn alerts(State(registry): State<Registry>, visit: Visit, uri: 
 
 pub(super) async fn search(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
     let known = [
-        "kind", "outcome", "integration", "person", "session", "reason", "object", "from", "to", "phi", "limit",
+        "kind",
+        "outcome",
+        "integration",
+        "person",
+        "session",
+        "reason",
+        "object",
+        "from",
+        "to",
+        "phi",
+        "limit",
         "before",
     ];
     let query = query(&uri, &known)?;
@@ -125,7 +136,8 @@ pub(super) async fn who(State(registry): State<Registry>, visit: Visit, uri: Uri
     let query = query(&uri, &["patient", "from", "to", "limit", "before"])?;
     let (before, limit) = page(&query)?;
     let patient = query.get("patient").map(|text| text.strip_prefix("Patient/").unwrap_or(text).to_owned());
-    let patient = patient.filter(|id| fhir::Id::fits(id)).ok_or_else(|| ApiError::malformed("`patient` must be a patient id"))?;
+    let patient =
+        patient.filter(|id| fhir::Id::fits(id)).ok_or_else(|| ApiError::malformed("`patient` must be a patient id"))?;
     let filter = Filter {
         tenant: Some(visit.tenant()?.to_string()),
         patient: Some(patient.clone()),
@@ -137,6 +149,16 @@ pub(super) async fn who(State(registry): State<Registry>, visit: Visit, uri: Uri
     };
     registry.note_reading(&visit, &uri, vec![patient]).await?;
     ok(registry.ledger()?.search(filter, PhiAccess::Open).await?)
+}
+
+/// A ledger that does not verify is an answer, not a fault: `{"clean": false, "damage": …}`.
+pub(super) async fn verify(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
+    query(&uri, &[])?;
+    registry.note_reading(&visit, &uri, Vec::new()).await?;
+    match registry.ledger()?.verify().await? {
+        Ok(report) => ok(report),
+        Err(damage) => ok(serde_json::json!({ "clean": false, "damage": damage.to_string() })),
+    }
 }
 
 fn record_id(visit: &Visit, node: &str, index: &str) -> Result<RecordId, ApiError> {

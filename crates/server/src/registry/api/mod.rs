@@ -3,8 +3,8 @@
 //! One table of routes gives the router, the access rules, the names in records and the OpenAPI document.
 
 mod accounts;
-mod approvals;
 mod apply;
+mod approvals;
 mod door;
 mod integrations;
 mod ledger;
@@ -71,6 +71,8 @@ pub(super) fn routes() -> Vec<Route> {
     add("POST", "/api/v1/me/passphrase", Person, "person", "passphrase", "Change one's own passphrase; every token ends", post(accounts::passphrase));
     add("GET", "/api/v1/tenants", Person, "tenant", "list", "Tenants in which the person has a role", get(tenants::list));
     add("POST", "/api/v1/apply", OPERATOR, "manifest", "apply", "Declare integrations, tasks and approval requests (TOML); never approves. Query: tenant, dry_run", post(apply::apply));
+
+    add("GET", "/api/v1/audit/verify", READER, "audit", "verify", "Verify the whole ledger: every entry under its log's signed root", get(ledger::verify));
 
     add("GET", "/api/v1/people", ANY, "person", "list", "Everyone", get(people::list));
     add("POST", "/api/v1/people", EITHER, "person", "create", "Create a person", post(people::create));

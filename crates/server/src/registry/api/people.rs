@@ -68,9 +68,8 @@ pub(super) async fn revoke(
     let (row, grant) = role(&registry, &visit, &id, fields).await?;
     let person = row.person.id;
     let deed = visit.deed(&person, shapes::grant_words(&grant));
-    let gone = registry
-        .carry_out(&visit, deed, async { Ok(registry.0.store.revoke_role(&person, &grant).await?) })
-        .await?;
+    let gone =
+        registry.carry_out(&visit, deed, async { Ok(registry.0.store.revoke_role(&person, &grant).await?) }).await?;
     if !gone {
         return Err(ApiError::conflict(format!("`{person}` is not {}", shapes::grant_words(&grant))));
     }
@@ -127,7 +126,10 @@ async fn role(
 
 fn not_oneself(visit: &Visit, row: &PersonRow) -> Result<(), ApiError> {
     if visit.caller.person == row.person.id {
-        return Err(ApiError::forbidden(Reason::SelfApproval, "nobody changes their own account or roles; ask another person"));
+        return Err(ApiError::forbidden(
+            Reason::SelfApproval,
+            "nobody changes their own account or roles; ask another person",
+        ));
     }
     Ok(())
 }
@@ -143,7 +145,10 @@ async fn may_manage(registry: &Registry, visit: &Visit, grants: &[RoleGrant]) ->
             Role::Operator | Role::Auditor => officer || operator,
         };
         if !allowed {
-            let says = format!("{}: only a privacy officer, or for other roles an operator, of that place may", shapes::grant_words(grant));
+            let says = format!(
+                "{}: only a privacy officer, or for other roles an operator, of that place may",
+                shapes::grant_words(grant)
+            );
             return Err(ApiError::forbidden(Reason::RoleInsufficient, says));
         }
     }

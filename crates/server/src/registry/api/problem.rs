@@ -76,7 +76,12 @@ impl ApiError {
 
     /// There is no such thing here.
     pub(crate) fn missing(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not found", Reason::NotFound, format!("there is no such {what} in this tenant"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not found",
+            Reason::NotFound,
+            format!("there is no such {what} in this tenant"),
+        )
     }
 
     /// It cannot be done as things stand.
@@ -104,7 +109,8 @@ impl ApiError {
 
     /// Too many attempts.
     pub(crate) fn slow_down(millis: i64) -> Self {
-        let mut out = Self::new(StatusCode::TOO_MANY_REQUESTS, "too many attempts", Reason::BudgetSpent, "wait and try again");
+        let mut out =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "too many attempts", Reason::BudgetSpent, "wait and try again");
         out.retry_after = Some(millis / 1_000 + 1);
         out
     }
@@ -148,7 +154,9 @@ impl From<ChangeRefusal> for ApiError {
                 "the key with thumbprint {} is registered for another integration or environment; make a new key pair",
                 thumbprint.0
             ),
-            ChangeRefusal::ProfileExists(task) => format!("task {task} exists with other content; write the next version"),
+            ChangeRefusal::ProfileExists(task) => {
+                format!("task {task} exists with other content; write the next version")
+            }
         })
     }
 }

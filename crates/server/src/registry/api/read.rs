@@ -1,7 +1,9 @@
 //! Reading what people send: every mistake of an object at once, each naming its field.
 
 use axum::extract::{FromRequest, Request};
-use domain::{Approval, ClientAuth, Integration, IntegrationStatus, Keys, Millis, TaskProfile, TaskRef, TenantId, Terms};
+use domain::{
+    Approval, ClientAuth, Integration, IntegrationStatus, Keys, Millis, TaskProfile, TaskRef, TenantId, Terms,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use store::Thumbprint;
@@ -138,7 +140,10 @@ pub(crate) fn show_time(time: Millis) -> String {
 }
 
 /// A registration. `status` and `epoch` are the registry's own and cannot be sent; neither can another tenant.
-pub(crate) fn integration(tenant: &TenantId, mut fields: Fields) -> Result<(Integration, Vec<Thumbprint>), Vec<String>> {
+pub(crate) fn integration(
+    tenant: &TenantId,
+    mut fields: Fields,
+) -> Result<(Integration, Vec<Thumbprint>), Vec<String>> {
     this_tenant(tenant, &mut fields);
     let auth = fields.must::<Value>("auth").and_then(|value| match client_auth(value) {
         Ok(read) => Some(read),
@@ -218,11 +223,8 @@ fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String
     }
     let (algorithms, audience) = (fields.maybe("algorithms"), fields.maybe("audience"));
     let read = keys.map(|(keys, thumbprints)| {
-        let auth = ClientAuth {
-            keys,
-            algorithms: algorithms.unwrap_or_default(),
-            audience: audience.unwrap_or_default(),
-        };
+        let auth =
+            ClientAuth { keys, algorithms: algorithms.unwrap_or_default(), audience: audience.unwrap_or_default() };
         (auth, thumbprints)
     });
     fields.end(read)
@@ -232,7 +234,8 @@ fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String
 pub(crate) fn task(tenant: &TenantId, mut fields: Fields) -> Result<TaskProfile, Vec<String>> {
     this_tenant(tenant, &mut fields);
     let (name, version) = (fields.must("name"), fields.must("version"));
-    let (purpose, purpose_of_use, scopes) = (fields.must("purpose"), fields.must("purpose_of_use"), fields.must("scopes"));
+    let (purpose, purpose_of_use, scopes) =
+        (fields.must("purpose"), fields.must("purpose_of_use"), fields.must("scopes"));
     let read = (|| {
         Some(TaskProfile {
             name: name?,

@@ -21,12 +21,11 @@ pub(super) async fn show(
     uri: Uri,
     Path((_, name)): Path<(String, String)>,
 ) -> Answer {
-    let version: Option<u32> = asked(&query(&uri, &["version"])?, "version")?;
+    let asked_for: Option<u32> = asked(&query(&uri, &["version"])?, "version")?;
     let snapshot = registry.snapshot();
-    let all = snapshot.profiles(visit.tenant()?).into_iter();
-    let profile = all
-        .filter(|profile| profile.name.as_str() == name && version.is_none_or(|version| version == profile.version))
-        .next_back();
+    let mut all = snapshot.profiles(visit.tenant()?).into_iter();
+    let fits = |version: &u32| asked_for.is_none_or(|wanted| wanted == *version);
+    let profile = all.rfind(|profile| profile.name.as_str() == name && fits(&profile.version));
     ok(shapes::task(profile.ok_or_else(|| ApiError::missing("task"))?))
 }
 

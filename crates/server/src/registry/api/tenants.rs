@@ -39,10 +39,12 @@ pub(super) async fn keys(State(registry): State<Registry>, visit: Visit) -> Answ
     let shown: Vec<_> = ring.token_keys(tenant).into_iter().map(|key| key.kid).collect();
     // Only token keys are shown, by name and time; what they are is in the tenant's JWK Set.
     let rows = registry.0.store.keys().await?;
-    let mine = rows.iter().filter(|row| row.tenant == tenant.as_str() && shown.contains(&row.kid));
+    // A row's name is `tenant/purpose/kid`; only the last part is on the wire.
+    let kid = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let mine = rows.iter().filter(|row| row.tenant == tenant.as_str() && shown.contains(&kid(&row.kid)));
     ok(shapes::items(mine.map(|row| {
         json!({
-            "kid": row.kid,
+            "kid": kid(&row.kid),
             "created_at": show_time(row.created_at),
             "retired_at": row.retired_at.map(show_time),
         })

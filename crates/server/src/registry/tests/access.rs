@@ -7,7 +7,9 @@ use domain::audit::{Kind, Outcome};
 use super::super::api;
 use super::Bench;
 
-const CALLERS: [(&str, &[(Option<&str>, Role)]); 6] = [
+type Held = &'static [(Option<&'static str>, Role)];
+
+const CALLERS: [(&str, Held); 6] = [
     ("operator@x", &[(Some("mercy"), Role::Operator)]),
     ("officer@x", &[(Some("mercy"), Role::PrivacyOfficer)]),
     ("auditor@x", &[(Some("mercy"), Role::Auditor)]),
@@ -78,7 +80,8 @@ async fn the_openapi_document_describes_every_route() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             described += 1;
-            let route = api::routes().into_iter().find(|route| route.path == path && route.method.eq_ignore_ascii_case(method));
+            let route =
+                api::routes().into_iter().find(|route| route.path == path && route.method.eq_ignore_ascii_case(method));
             let route = route.unwrap_or_else(|| panic!("{method} {path}"));
             assert_eq!(operation["security"].is_null(), route.need == api::Need::Public, "{path}");
         }
@@ -136,7 +139,8 @@ async fn without_a_durable_intent_nothing_changes() {
     bench.fake.broken.store(false, std::sync::atomic::Ordering::SeqCst);
     bench.fake.records.lock().clear();
     assert_eq!(bench.register(super::registration()).await.0, StatusCode::OK);
-    let phases: Vec<_> = bench.fake.records.lock().iter().map(|record| (record.kind, record.phase, record.outcome)).collect();
+    let phases: Vec<_> =
+        bench.fake.records.lock().iter().map(|record| (record.kind, record.phase, record.outcome)).collect();
     use domain::audit::Phase;
     assert_eq!(
         phases,

@@ -19,8 +19,15 @@ async fn s0_05_an_approval_stands_until_its_date_and_nobody_approves_their_own()
     assert_eq!(standing.profile.reference().to_string(), "scheduling@1");
     let task = snapshot.approved_task(&mercy(), &"sched".parse().unwrap(), &"scheduling".parse().unwrap(), NOW);
     assert_eq!(task.unwrap().approval.id, id);
-    assert!(snapshot.approved_task(&mercy(), &"sched".parse().unwrap(), &"intake".parse().unwrap(), NOW).is_none(), "S2-05");
-    assert!(snapshot.approved_task(&"other".parse().unwrap(), &"sched".parse().unwrap(), &"scheduling".parse().unwrap(), NOW).is_none());
+    assert!(
+        snapshot.approved_task(&mercy(), &"sched".parse().unwrap(), &"intake".parse().unwrap(), NOW).is_none(),
+        "S2-05"
+    );
+    assert!(
+        snapshot
+            .approved_task(&"other".parse().unwrap(), &"sched".parse().unwrap(), &"scheduling".parse().unwrap(), NOW)
+            .is_none()
+    );
     let ApprovalStatus::Approved { until, .. } = standing.approval.status else { panic!() };
     assert_eq!(snapshot.standing(&id, until).unwrap_err(), Reason::ApprovalMissing, "S2-25");
     // Olga asks again, then changes sides: the request stays hers.
@@ -174,9 +181,7 @@ async fn a_request_may_not_break_its_class_or_its_registration() {
         let (path, body) = write(name, scopes);
         assert_eq!(bench.olga("PUT", &path, body).await.0, status, "{name}");
     }
-    let rule = |search: &str| {
-        json!({ "mode": "relationship", "evidence": "Appointment", "search": search, "dated_by": "start", "days_max": 30 })
-    };
+    let rule = |search: &str| json!({ "mode": "relationship", "evidence": "Appointment", "search": search, "dated_by": "start", "days_max": 30 });
     let booked = rule("patient=Patient/{patient}&status=booked");
     let cases: [(&str, Value, &str); 12] = [
         ("sys@1", terms(), "patient/ scopes only"),
@@ -184,13 +189,41 @@ async fn a_request_may_not_break_its_class_or_its_registration() {
         ("labs@1", terms(), "Observation"),
         ("nope@1", terms(), "no task"),
         ("scheduling@2", terms(), "no task"),
-        ("scheduling@1", json!({ "launch": [], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }), "at least one way"),
-        ("scheduling@1", json!({ "launch": [{ "mode": "ticket" }], "token_seconds": 901, "budgets": { "patients_per_hour": 1 } }), "S1-16"),
-        ("scheduling@1", json!({ "launch": [{ "mode": "ticket" }], "token_seconds": 300, "budgets": { "patients_per_hour": 0 } }), "patients_per_hour"),
-        ("scheduling@1", json!({ "launch": [rule("status=booked")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }), "exactly once"),
-        ("scheduling@1", json!({ "launch": [rule("patient=Patient/{patient}")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }), "also be bound"),
-        ("scheduling@1", json!({ "launch": [rule("frobnicate={patient}&status=booked")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }), "search"),
-        ("book@1", json!({ "launch": [booked.clone()], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }), "proves no relationship"),
+        (
+            "scheduling@1",
+            json!({ "launch": [], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }),
+            "at least one way",
+        ),
+        (
+            "scheduling@1",
+            json!({ "launch": [{ "mode": "ticket" }], "token_seconds": 901, "budgets": { "patients_per_hour": 1 } }),
+            "S1-16",
+        ),
+        (
+            "scheduling@1",
+            json!({ "launch": [{ "mode": "ticket" }], "token_seconds": 300, "budgets": { "patients_per_hour": 0 } }),
+            "patients_per_hour",
+        ),
+        (
+            "scheduling@1",
+            json!({ "launch": [rule("status=booked")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }),
+            "exactly once",
+        ),
+        (
+            "scheduling@1",
+            json!({ "launch": [rule("patient=Patient/{patient}")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }),
+            "also be bound",
+        ),
+        (
+            "scheduling@1",
+            json!({ "launch": [rule("frobnicate={patient}&status=booked")], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }),
+            "search",
+        ),
+        (
+            "book@1",
+            json!({ "launch": [booked.clone()], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } }),
+            "proves no relationship",
+        ),
     ];
     for (task, terms, says) in cases {
         let body = json!({ "integration": "sched", "task": task, "justification": "j", "terms": terms });
@@ -213,7 +246,17 @@ async fn s2_01_a_registration_names_every_mistake_at_once() {
     let (status, problem) = bench.register(json!({ "name": " ", "color": "red" })).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let all = problem["mistakes"].to_string();
-    for field in ["auth", "environment", "owners", "vendor", "purpose", "data_classes", "expires_at", "revocation_contact", "color"] {
+    for field in [
+        "auth",
+        "environment",
+        "owners",
+        "vendor",
+        "purpose",
+        "data_classes",
+        "expires_at",
+        "revocation_contact",
+        "color",
+    ] {
         assert!(all.contains(&format!("`{field}`")), "{field}: {all}");
     }
     for (pointer, value, says) in [

@@ -63,7 +63,10 @@ async fn changes_reach_every_process() {
     let kind = "Observation".parse().unwrap();
     two.registry.poison(&mercy(), kind, "patient").await;
     assert!(two.registry.snapshot().rules(&mercy()).unwrap().filters.poisoned.contains(&(kind, "patient".into())));
-    assert!(within_a_second(|| one.registry.snapshot().filters(&mercy()).any(|row| row.state == FilterState::Poisoned)).await);
+    assert!(
+        within_a_second(|| one.registry.snapshot().filters(&mercy()).any(|row| row.state == FilterState::Poisoned))
+            .await
+    );
     let (_, list) = one.olga("GET", "/tenants/mercy/filters", Value::Null).await;
     assert_eq!(list["items"][0]["state"], "poisoned");
     // A process that starts later knows what ended before.
@@ -113,4 +116,16 @@ async fn a_session_is_ended_in_its_own_tenant_only() {
     assert!(shown.get("patient").is_none(), "no patient is shown: {shown}");
     let (_, live) = bench.olga("GET", "/tenants/mercy/sessions?live=true", Value::Null).await;
     assert_eq!(live["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_node_whose_store_is_silent_stops() {
+    let at = Duration::from_secs;
+    assert!(super::super::fresh_at(at(130), at(100)));
+    assert!(!super::super::fresh_at(at(131), at(100)));
+    let bench = Bench::new().await;
+    bench.store.close().await;
+    assert!(bench.registry.poll().await.is_err());
+    assert!(!bench.registry.reached(99).await);
+    bench.staff_token_fails().await;
 }

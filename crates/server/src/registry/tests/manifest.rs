@@ -91,10 +91,13 @@ async fn every_mistake_is_shown_with_its_line() {
         .replace("task = \"reminders@1\"", "task = \"reminders\"");
     let (status, problem) = apply(&bench, "", &text).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    let lines: Vec<_> = problem["mistakes"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
+    let lines: Vec<_> =
+        problem["mistakes"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
     assert_eq!(lines, [3, 8, 11, 12, 22], "{problem:#}");
     assert!(bench.store.find_integration("sched").await.unwrap().is_none());
-    for (text, line) in [("[[task]]\nname = ", 2), ("a = 1\n", 1), ("[[task]]\nname = \"a\"\n\n[approval]\n", 4), ("\ntask = 3", 2)] {
+    for (text, line) in
+        [("[[task]]\nname = ", 2), ("a = 1\n", 1), ("[[task]]\nname = \"a\"\n\n[approval]\n", 4), ("\ntask = 3", 2)]
+    {
         let (status, problem) = apply(&bench, "", text).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
         assert_eq!(problem["mistakes"][0]["line"], line, "{text}: {problem}");

@@ -134,6 +134,12 @@ impl Bench {
         self.olga("PUT", "/tenants/mercy/integrations/sched", body).await
     }
 
+    /// With the store gone the API says so, and lets nobody in.
+    pub async fn staff_token_fails(&self) {
+        let (status, _) = self.olga("GET", "/tenants/mercy/integrations", Value::Null).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
     /// Registers, asks and approves; the approval's id.
     pub async fn approved(&self) -> ApprovalId {
         assert_eq!(self.register(registration()).await.0, StatusCode::OK);

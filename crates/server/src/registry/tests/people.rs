@@ -25,7 +25,11 @@ async fn login(bench: &Bench, id: &str, passphrase: &str) -> (StatusCode, Value)
 #[tokio::test]
 async fn the_init_credential_makes_people_once_and_nothing_else() {
     let bench = Bench::new().await;
-    bench.store.insert_init_credential(&credential_hash("the-credential"), NOW, NOW + super::super::INIT_LIFE).await.unwrap();
+    bench
+        .store
+        .insert_init_credential(&credential_hash("the-credential"), NOW, NOW + super::super::INIT_LIFE)
+        .await
+        .unwrap();
     let people = json!([
         person("dana@x", json!([{ "role": "operator" }])),
         person("pia@x", json!([{ "tenant": "mercy", "role": "privacy-officer" }])),
@@ -35,7 +39,8 @@ async fn the_init_credential_makes_people_once_and_nothing_else() {
     let (status, problem) = init(&bench, "the-credential", short).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(problem["mistakes"].as_array().unwrap().len(), 2, "{problem}");
-    let both = json!([person("b@x", json!([{ "role": "operator" }, { "tenant": "mercy", "role": "privacy-officer" }]))]);
+    let both =
+        json!([person("b@x", json!([{ "role": "operator" }, { "tenant": "mercy", "role": "privacy-officer" }]))]);
     assert_eq!(init(&bench, "the-credential", both).await.0, StatusCode::CONFLICT);
     assert_eq!(init(&bench, "the-credential", people.clone()).await.0, StatusCode::CREATED);
     assert_eq!(init(&bench, "the-credential", people).await.0, StatusCode::UNAUTHORIZED, "single use");
@@ -51,7 +56,11 @@ async fn the_init_credential_makes_people_once_and_nothing_else() {
 #[tokio::test]
 async fn an_old_init_credential_is_refused() {
     let bench = Bench::new().await;
-    bench.store.insert_init_credential(&credential_hash("the-credential"), NOW, NOW + super::super::INIT_LIFE).await.unwrap();
+    bench
+        .store
+        .insert_init_credential(&credential_hash("the-credential"), NOW, NOW + super::super::INIT_LIFE)
+        .await
+        .unwrap();
     bench.clock.advance(super::super::INIT_LIFE);
     let people = json!([person("dana@x", json!([]))]);
     assert_eq!(init(&bench, "the-credential", people).await.0, StatusCode::UNAUTHORIZED);
