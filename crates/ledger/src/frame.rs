@@ -196,13 +196,13 @@ fn read_commit<'a>(reader: &mut Reader<'a>) -> Result<Body<'a>, InvalidFrame> {
         let length = usize::from(reader.u16()?);
         entries.push(Entry { part, bytes: reader.take(length)? });
     }
-    for (at, part) in parts.iter().enumerate() {
-        let held = entries.iter().filter(|entry| usize::from(entry.part) == at).count();
-        if usize::try_from(part.count).ok() != Some(held) || part.first.checked_add(part.count.into()).is_none() {
-            return Err(InvalidFrame::Body);
-        }
+    let mut held = vec![0_u32; parts.len()];
+    for entry in &entries {
+        *held.get_mut(usize::from(entry.part)).ok_or(InvalidFrame::Body)? += 1;
     }
-    if entries.iter().any(|entry| usize::from(entry.part) >= parts.len()) {
+    let fits =
+        |(part, held): (&Part<'_>, u32)| part.count == held && part.first.checked_add(part.count.into()).is_some();
+    if !parts.iter().zip(held).all(fits) {
         return Err(InvalidFrame::Body);
     }
     Ok(Body::Commit { parts, entries })

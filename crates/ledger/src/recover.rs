@@ -1,8 +1,8 @@
 //! Recovery over bytes: which frames of a segment stand, what state they leave, and whether what follows is a torn tail or damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frame::{self, Body, Frame, MAGIC};
+use crate::frame::{self, Body, Entry, Frame, MAGIC, Part};
 use crate::hash::{self, Hash};
 use crate::sign::VerifyingKey;
 use crate::tree::Frontier;
@@ -90,22 +90,38 @@ impl State {
                     return Err(Damage::Signature);
                 }
             }
-            Body::Commit { parts, entries } => {
-                for (at, part) in parts.iter().enumerate() {
-                    let log = self.logs.entry(part.origin.to_owned()).or_default();
-                    if log.size() != part.first {
-                        return Err(Damage::Index);
-                    }
-                    let mine = entries.iter().filter(|entry| usize::from(entry.part) == at);
-                    mine.for_each(|entry| log.push(hash::leaf(entry.bytes)));
-                    if log.root() != part.root {
-                        return Err(Damage::Root);
-                    }
-                }
-            }
+            Body::Commit { parts, entries } => self.grow(parts, entries)?,
         }
         self.next = frame.number.wrapping_add(1);
         self.last = frame.hash;
+        Ok(())
+    }
+
+    fn grow(&mut self, parts: &[Part<'_>], entries: &[Entry<'_>]) -> Result<(), Damage> {
+        // One part per log: two would give one index two meanings.
+        let origins: BTreeSet<&str> = parts.iter().map(|part| part.origin).collect();
+        if origins.len() != parts.len() {
+            return Err(Damage::Index);
+        }
+        let mut logs = Vec::with_capacity(parts.len());
+        for part in parts {
+            let log = self.logs.remove(part.origin).unwrap_or_default();
+            if log.size() != part.first {
+                return Err(Damage::Index);
+            }
+            logs.push(log);
+        }
+        for entry in entries {
+            if let Some(log) = logs.get_mut(usize::from(entry.part)) {
+                log.push(hash::leaf(entry.bytes));
+            }
+        }
+        for (part, log) in parts.iter().zip(logs) {
+            if log.root() != part.root {
+                return Err(Damage::Root);
+            }
+            self.logs.insert(part.origin.to_owned(), log);
+        }
         Ok(())
     }
 

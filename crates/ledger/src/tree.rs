@@ -76,7 +76,8 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+        let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        text.as_bytes().chunks_exact(2).map(pair).collect()
     }
 
     /// The inputs of the Certificate Transparency reference tests.

@@ -1,7 +1,7 @@
 //! Frames and recovery together: what reads back, what is torn, what is damage.
 
 use super::*;
-use crate::frame::{Entry, InvalidFrame, Part, Written};
+use crate::frame::{InvalidFrame, Written};
 use crate::sign::{Signer, SigningKey};
 
 fn key() -> SigningKey {
@@ -149,6 +149,14 @@ fn a_frame_that_lies_about_its_counts_is_refused() {
     };
     let written = frame::write(0, &[0; 32], &body, &key()).unwrap();
     assert_eq!(frame::read(&written.bytes), Err(InvalidFrame::Body));
+    let mut twice = Frontier::default();
+    twice.push(hash::leaf(b"one"));
+    twice.push(hash::leaf(b"two"));
+    let part = Part { origin: "o", first: 0, count: 1, root: twice.root() };
+    let entries = vec![Entry { part: 0, bytes: b"one" }, Entry { part: 1, bytes: b"two" }];
+    let written = frame::write(0, &[0; 32], &Body::Commit { parts: vec![part, part], entries }, &key()).unwrap();
+    let frame = frame::read(&written.bytes).unwrap();
+    assert_eq!(State::default().apply(&frame, &key().verifying_key()), Err(Damage::Index));
     let long = vec![0; frame::ENTRY_BYTES_MAX + 1];
     let body = Body::Commit { parts: Vec::new(), entries: vec![Entry { part: 0, bytes: &long }] };
     assert!(frame::write(0, &[0; 32], &body, &key()).is_err());

@@ -7,6 +7,12 @@ use store::wal::Receipt;
 use super::{Audit, RecordError, Slot};
 
 /// A released answer and the proof that it was recorded.
+///
+/// ```compile_fail
+/// fn unrecorded(released: policy::Released, receipt: store::wal::Receipt) -> server::audit::Recorded {
+///     server::audit::Recorded { released, receipt }
+/// }
+/// ```
 // INVARIANT: made by `Audit::record` alone, after the record of this very `Released` was durable.
 #[derive(Debug)]
 pub struct Recorded {
