@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frame::{self, Body, Entry, Frame, MAGIC, Part};
+use crate::frame::{self, Body, Entry, Frame, InvalidFrame, MAGIC, Part};
 use crate::hash::{self, Hash};
 use crate::sign::VerifyingKey;
 use crate::tree::Frontier;
@@ -28,6 +28,9 @@ pub enum Damage {
     /// A frame is damaged and a valid one follows it.
     #[error("a damaged frame is followed by a valid one")]
     Middle,
+    /// A frame of a version this program does not know: written by a newer one, and never to be taken for a torn tail.
+    #[error("a frame has a version this program does not know")]
+    Version,
     /// A segment does not begin with a start frame.
     #[error("the segment does not begin with a start frame")]
     Start,
@@ -155,6 +158,10 @@ pub fn replay(
         let rest = bytes.get(at..).unwrap_or_default();
         let frame = match frame::read(rest) {
             Ok(frame) => frame,
+            // A torn write leaves the version or zero, never another number.
+            Err(InvalidFrame::Version) if rest.get(MAGIC.len()).is_some_and(|version| *version != 0) => {
+                return Err(Corruption { at, damage: Damage::Version });
+            }
             Err(_) => {
                 let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
                 if torn > 0 && valid_frame_follows(rest, state.next, key) {
