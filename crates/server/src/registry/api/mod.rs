@@ -5,6 +5,7 @@
 mod accounts;
 mod apply;
 mod approvals;
+mod bodies;
 mod door;
 mod integrations;
 mod ledger;

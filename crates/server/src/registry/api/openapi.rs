@@ -2,6 +2,7 @@
 
 use axum::response::IntoResponse as _;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref,
@@ -9,7 +10,7 @@ use utoipa::openapi::{
 };
 
 use super::visit::Need;
-use super::{Answer, Route, problem, routes, shapes};
+use super::{Answer, Route, bodies, problem, routes, shapes};
 
 const SCHEME: &str = "token";
 
@@ -31,6 +32,14 @@ pub(in crate::registry) fn document() -> OpenApi {
         .schema_from::<shapes::PersonShape>()
         .schema_from::<shapes::FilterShape>()
         .schema_from::<shapes::LineShape>()
+        .schema_from::<bodies::LoginBody>()
+        .schema_from::<bodies::RoleShape>()
+        .schema_from::<bodies::NewPersonBody>()
+        .schema_from::<bodies::InitBody>()
+        .schema_from::<bodies::PassphraseBody>()
+        .schema_from::<bodies::ReasonBody>()
+        .schema_from::<bodies::AskBody>()
+        .schema_from::<bodies::ApproveBody>()
         .security_scheme(SCHEME, SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()))
         .build();
     let mut paths = PathsBuilder::new();
@@ -66,6 +75,30 @@ fn shape(route: &Route) -> Option<&'static str> {
     }
 }
 
+/// The body a route takes.
+fn body(route: &Route) -> Option<RequestBody> {
+    let name = match (route.noun, route.verb) {
+        ("api-token", "sign-in") => "LoginBody",
+        ("person", "initialise") => "InitBody",
+        ("person", "passphrase") => "PassphraseBody",
+        ("person", "create") => "NewPersonBody",
+        ("role", _) => "RoleShape",
+        ("integration", "put") => "IntegrationShape",
+        ("task", "put") => "TaskShape",
+        ("approval", "request") => "AskBody",
+        ("approval", "approve") => "ApproveBody",
+        ("integration" | "approval", "suspend" | "resume" | "end" | "reject") => "ReasonBody",
+        ("manifest", _) => {
+            let text = ObjectBuilder::new().schema_type(Type::String).build();
+            let content = ContentBuilder::new().schema(Some(text)).build();
+            return Some(RequestBodyBuilder::new().content("application/toml", content).build());
+        }
+        _ => return None,
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
+    Some(RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True)).build())
+}
+
 fn operation(route: &Route) -> OperationBuilder {
     let roles = match route.need {
         Need::Public => "Public.".to_owned(),
@@ -86,6 +119,7 @@ fn operation(route: &Route) -> OperationBuilder {
         .tag(route.noun)
         .summary(Some(route.summary))
         .description(Some(roles))
+        .request_body(body(route))
         .response("2XX", answer.build())
         .response("4XX", refused.build());
     for name in route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {

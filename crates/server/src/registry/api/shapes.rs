@@ -11,7 +11,7 @@ use super::read::{show_time, status_word};
 use crate::registry::plan::Line;
 use crate::registry::snapshot::{Held, Snapshot};
 
-/// A list, newest or first by name; never longer than 1000.
+/// A list, newest first or by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Items {
     /// The entries.
