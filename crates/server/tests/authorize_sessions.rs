@@ -155,3 +155,32 @@ async fn a_suspended_integration_cannot_authenticate() {
     assert_eq!(session.epoch, 0, "the old token names the old epoch, so the gate refuses it");
     assert!(world.registry.snapshot().standing(&session.approval, NOW).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_record_nothing_is_given() {
+    let world = World::new().await;
+    let (ticket, token) = (world.ticket().await, world.access().await);
+    world.audit.close().await;
+    assert_eq!(world.token(&format!("launch={ticket}")).await.error(), (503, "temporarily_unavailable"));
+    assert_eq!(world.launch(json!({})).await.error(), (503, "temporarily_unavailable"));
+    let asked = format!("{}&token={token}", world.proof(&world.agent, "agent"));
+    assert_eq!(world.post("/mercy/oauth/introspect", asked).await.status, 503);
+    let denied = world.token("launch=short").await;
+    assert_eq!(denied.error(), (503, "temporarily_unavailable"), "a refusal too must be recorded: {}", denied.body);
+    let live = store::SessionFilter { live_at: Some(NOW), ..store::SessionFilter::default() };
+    assert_eq!(world.store.sessions(&"mercy".parse().unwrap(), &live).await.unwrap().len(), 1, "the one from before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_09_and_s0_05_environment_and_approval_must_fit() {
+    let world = World::new().await;
+    let proof = world.proof(&world.other, "agent-2");
+    let asked = format!("grant_type=client_credentials&{proof}&{}", world::details("P1"));
+    assert_eq!(world.post("/mercy/oauth/token", asked).await.error(), (400, "unauthorized_client"), "no approval");
+    let key = Key::new();
+    let mut launcher = integration("launcher-test", "mercy", domain::Class::Launcher, &key.jwks());
+    launcher.environment = domain::Environment::Test;
+    world.register(&launcher).await;
+    assert_eq!(world.launch_by(&key, "launcher-test", json!({})).await.error(), (400, "unauthorized_client"));
+    assert_eq!(world.ehr.requests.count(), 0, "no look-up without leave");
+}

@@ -274,3 +274,15 @@ async fn check_proves_filters_with_two_patients() {
     ehr.faults.only(Fault::NextLink("https://evil.example/next".into()));
     assert_eq!(broker.check(&id, &a, &b).await.unwrap().next_links, Page::Elsewhere);
 }
+
+#[tokio::test]
+async fn s1_01_a_differing_token_endpoint_is_refused() {
+    let (ehr, clock, key) = (upstream(Auth::SmartBackend { seconds: 300 }).await, Clock::fixed(NOW), Key::new());
+    let (file, id) = (key_file(&key), "mercy".parse().unwrap());
+    assert_eq!(broker(&ehr, backend(&ehr, &file), &clock).check_discovery(&id).await, Ok(()));
+    let UpstreamAuth::SmartBackend { client_id, key, scope, token_url } = backend(&ehr, &file) else { panic!() };
+    let moved = UpstreamAuth::SmartBackend { client_id, key, scope, token_url: format!("{token_url}/elsewhere") };
+    let refused = broker(&ehr, moved, &clock).check_discovery(&id).await.unwrap_err();
+    assert!(refused.to_string().contains(&token_url), "{refused}");
+    assert_eq!(broker(&ehr, UpstreamAuth::None, &clock).check_discovery(&id).await, Ok(()));
+}

@@ -108,7 +108,6 @@ impl Authorize {
     }
 
     /// Everything below `/{tenant}/oauth`, the broker's public keys and the discovery documents.
-    #[must_use]
     pub fn router(&self) -> Router {
         let public = |document| get(document).options(documents::preflight);
         Router::new()

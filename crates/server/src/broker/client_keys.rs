@@ -70,7 +70,7 @@ impl ClientKeys {
         if let Some(keys) = self.usable(&entry, kid, algorithm) {
             return Some(keys);
         }
-        let mut attempts = entry.fetching.lock().await; eprintln!("{:?} {:?}", arrived, attempts.finished);
+        let mut attempts = entry.fetching.lock().await;
         if attempts.finished.is_some_and(|at| at >= arrived) {
             // Someone fetched while we waited; what they got, `no-store` included, is ours too (NEG-147).
             return entry.current.load_full().map(|fetched| Arc::clone(&fetched.keys));

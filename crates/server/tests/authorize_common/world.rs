@@ -137,6 +137,14 @@ impl World {
         world
     }
 
+    /// Registers one more integration.
+    pub async fn register(&self, integration: &Integration) {
+        let put = PutIntegration { integration: integration.clone(), thumbprints: vec![], expected: None };
+        let change = Change { profiles: vec![], integrations: vec![put], approvals: vec![], filters: vec![] };
+        let feed = self.store.apply(&change, NOW).await.unwrap().unwrap();
+        assert!(self.registry.reached(feed).await);
+    }
+
     async fn put(&self, integrations: &[Integration], approval: Option<Approval>) {
         let put = |integration: &Integration| PutIntegration {
             integration: integration.clone(),
