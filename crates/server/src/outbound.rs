@@ -199,6 +199,7 @@ impl Outbound {
 
 fn acceptable(uri: &Uri) -> Result<(), FetchError> {
     let scheme = matches!(uri.scheme_str(), Some("https" | "http"));
-    let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
+    let authority =
+        uri.authority().is_some_and(|authority| !authority.as_str().contains('@') && !authority.host().is_empty());
     if scheme && authority { Ok(()) } else { Err(FetchError::Url) }
 }

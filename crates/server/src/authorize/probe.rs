@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use domain::audit::Phi;
 use domain::scope::Spelling;
 use domain::{
     Actions, Filter, IntegrationId, Level, Millis, RelationshipRule, ResourceMatch, Scope, ScopeSet, Session,
@@ -164,6 +165,11 @@ impl Service {
             if let Finding::ForeignMatch { kind, param } = finding {
                 self.registry.poison(&tenant.id, *kind, param).await;
             }
+        }
+        if !released.findings().is_empty() {
+            let says = format!("the upstream answered a look-up of {kind} with more than was asked");
+            let phi = Phi { patients: vec![patient.to_string()], ..Phi::default() };
+            self.audit.alert(&tenant.id, "upstream-ignored-filter", &says, phi).await;
         }
         match released.status() {
             200 if released.counts().released > 0 => Ok(released),

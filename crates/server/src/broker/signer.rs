@@ -146,3 +146,22 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
     rest.split_at_checked(length)
 }
+
+#[test]
+fn s0_10_rsa_signs_rs384_and_p384_signs_es384() {
+    use aws_lc_rs::encoding::AsDer as _;
+    let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap().as_der().unwrap();
+    let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
+    for (der, name) in [(rsa.as_ref(), "RS384"), (p384.as_ref(), "ES384")] {
+        let signer = Signer::from_pkcs8(der).unwrap();
+        let set = json!({ "keys": [signer.jwk()] }).to_string();
+        let set = oauth::KeySet::parse(set.as_bytes()).unwrap();
+        let jws = oauth::jose::UnverifiedJws::parse(&signer.sign(&json!({ "iss": "x" })).unwrap()).unwrap();
+        assert_eq!(jws.header.algorithm.as_str(), name);
+        let key = set.choose(jws.header.kid.as_deref().unwrap(), jws.header.algorithm).unwrap();
+        assert!(key.verify(jws.header.algorithm, jws.signed(), jws.signature()), "{name}");
+        assert_eq!(URL_SAFE_NO_PAD.encode(key.thumbprint()), key.kid(), "the kid is the thumbprint");
+        assert!(format!("{signer:?}").contains("[sealed]"));
+    }
+    assert!(Signer::from_pkcs8(b"nonsense").is_none());
+}
