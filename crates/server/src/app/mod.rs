@@ -88,6 +88,8 @@ impl Running {
             let _ = task.await;
         }
         self.parts.audit.close().await;
+        // Connections that close by themselves do so later, while someone may already be reading or moving the files.
+        self.parts.store.close().await;
     }
 }
 
