@@ -64,6 +64,9 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Options that every command takes stand below its own.
+const GLOBAL: &str = "Global options";
+
 /// The one gate through which AI systems reach patient records
 #[derive(Debug, Parser)]
 #[command(
@@ -75,17 +78,17 @@ impl fmt::Display for Failure {
     after_help = "Start here:  hilum demo            a guided tour on this machine, nothing to set up\n             hilum init gate       a gate of your own, in the folder `gate`\n\nExit codes: 0 done, 1 refused or failed, 64 usage, 78 configuration."
 )]
 pub struct Cli {
-    /// table for people, json for programs (one object per line)
-    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
+    /// How to print: a table for people, or json, one object per line
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", help_heading = GLOBAL)]
     pub output: Format,
     /// Admin listener of the gate to talk to
-    #[arg(long, global = true, env = "HILUM_ADMIN", default_value = "http://127.0.0.1:8444")]
+    #[arg(long, global = true, env = "HILUM_ADMIN", default_value = "http://127.0.0.1:8444", value_name = "URL", help_heading = GLOBAL)]
     pub admin: String,
-    /// File that `hilum login` keeps the signed-in session in [default: ~/.config/hilum/login]
-    #[arg(long, global = true, env = "HILUM_LOGIN", value_name = "FILE")]
+    /// File that `hilum login` keeps the session in [default: ~/.config/hilum/login]
+    #[arg(long, global = true, env = "HILUM_LOGIN", value_name = "FILE", help_heading = GLOBAL)]
     pub login: Option<PathBuf>,
-    /// Tenant to work in; may be left out when the gate has one tenant
-    #[arg(long, global = true, env = "HILUM_TENANT")]
+    /// Tenant to work in; may be left out when the gate has one
+    #[arg(long, global = true, env = "HILUM_TENANT", value_name = "ID", help_heading = GLOBAL)]
     pub tenant: Option<String>,
     /// What to do
     #[command(subcommand)]

@@ -3,7 +3,9 @@
 mod cli;
 mod commands;
 mod config;
+mod manifest;
 mod output;
+mod words;
 
 use std::process::ExitCode;
 

@@ -4,13 +4,12 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
-/// `-o`
+/// `-o`: a table for people, or JSON with one object per line for programs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    // Plain comments: documented values would make clap print every help in its long form.
     #[default]
     Table,
-    /// For programs: one object per line.
     Json,
 }
 
@@ -36,11 +35,55 @@ pub fn styled(style: &str, text: &str) -> String {
     if colour() { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Prints `rows` with the columns `(heading, JSON pointer)`.
-pub fn rows(format: Format, columns: &[(&str, &str)], rows: &[Value]) {
+/// Widest table: what most terminals and a printed page hold.
+const WIDTH_MAX: usize = 120;
+/// A last column is never wrapped narrower than this.
+const WRAP_MIN: usize = 24;
+
+/// What a column shows of its row.
+#[derive(Clone, Copy)]
+pub enum Cell {
+    /// The member at a JSON pointer.
+    At(&'static str),
+    /// The time at a JSON pointer, to the second.
+    Time(&'static str),
+    /// Something made of several members.
+    Of(fn(&Value) -> String),
+}
+
+/// A heading and what stands under it.
+pub type Column = (&'static str, Cell);
+
+impl Cell {
+    fn show(self, row: &Value) -> String {
+        match self {
+            Self::At(pointer) => row.pointer(pointer).map_or_else(String::new, cell),
+            Self::Time(pointer) => row.pointer(pointer).and_then(Value::as_str).map_or_else(String::new, moment),
+            Self::Of(show) => show(row),
+        }
+    }
+}
+
+/// `2026-11-23T02:44:41.963000Z` as people read it: `2026-11-23 02:44:41`.
+#[must_use]
+pub fn moment(text: &str) -> String {
+    let seconds = text.trim_end_matches('Z').split('.').next().unwrap_or(text);
+    seconds.replacen('T', " ", 1)
+}
+
+/// Prints `rows`: one object per line, or a table with these columns.
+pub fn rows(format: Format, columns: &[Column], rows: &[Value]) {
     match format {
         Format::Json => rows.iter().for_each(|row| line(&row.to_string())),
-        Format::Table => table(columns, rows),
+        Format::Table => {
+            table(columns, rows).iter().enumerate().for_each(|(index, text)| match index {
+                0 => line(&styled("1", text)),
+                _ => line(text),
+            });
+            if rows.is_empty() {
+                note("(none)");
+            }
+        }
     }
 }
 
@@ -60,30 +103,53 @@ pub fn object(format: Format, value: &Value) {
     }
 }
 
-fn table(columns: &[(&str, &str)], rows: &[Value]) {
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| columns.iter().map(|(_, pointer)| row.pointer(pointer).map_or_else(String::new, cell)).collect())
-        .collect();
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(index, (heading, _))| {
-            let longest = cells.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max();
-            longest.unwrap_or(0).max(heading.len())
-        })
-        .collect();
-    let padded = |texts: Vec<&str>| {
-        let joined: Vec<String> = texts.iter().zip(&widths).map(|(text, width)| format!("{text:width$}")).collect();
-        joined.join("  ").trim_end().to_owned()
+/// The lines of a table; the last column takes what is left of [`WIDTH_MAX`] and goes on below itself.
+fn table(columns: &[Column], rows: &[Value]) -> Vec<String> {
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| columns.iter().map(|(_, cell)| cell.show(row)).collect()).collect();
+    let widest = |index: usize, heading: &str| {
+        let longest = cells.iter().filter_map(|row| row.get(index)).flat_map(|cell| cell.lines());
+        longest.map(|line| line.chars().count()).max().unwrap_or(0).max(heading.chars().count())
     };
-    line(&styled("1", &padded(columns.iter().map(|(heading, _)| *heading).collect())));
-    for row in &cells {
-        line(&padded(row.iter().map(String::as_str).collect()));
+    let mut widths: Vec<usize> =
+        columns.iter().enumerate().map(|(index, (heading, _))| widest(index, heading)).collect();
+    let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+    if let Some(last) = widths.last_mut() {
+        *last = (*last).min(WIDTH_MAX.saturating_sub(before).max(WRAP_MIN));
     }
-    if rows.is_empty() {
-        note("(none)");
+    let headings = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    std::iter::once(headings).chain(cells).flat_map(|row| lines_of(&row, &widths)).collect()
+}
+
+fn lines_of(row: &[String], widths: &[usize]) -> Vec<String> {
+    let wrapped: Vec<Vec<String>> = row.iter().zip(widths).map(|(text, width)| wrap(text, *width)).collect();
+    let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
+    let at = |index: usize| {
+        let texts = wrapped.iter().zip(widths);
+        let padded = texts.map(|(lines, width)| format!("{:width$}", lines.get(index).map_or("", String::as_str)));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    (0..height).map(at).collect()
+}
+
+/// `text` in lines of at most `width`, broken between words; a longer word stays whole.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    for paragraph in text.lines() {
+        let mut current = String::new();
+        for word in paragraph.split_whitespace() {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
+                out.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        out.push(current);
     }
+    if out.is_empty() { vec![String::new()] } else { out }
 }
 
 fn cell(value: &Value) -> String {
@@ -100,5 +166,27 @@ fn cell(value: &Value) -> String {
             texts.join(" ")
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_keeps_to_its_width_and_wraps_the_last_column() {
+        let long = "patient/Patient.rs patient/Appointment.rs ".repeat(6);
+        let rows = [json!({"time": "2026-11-23T02:44:41.963000Z", "who": "x".repeat(40), "scope": long})];
+        let columns = [("TIME (UTC)", Cell::Time("/time")), ("WHO", Cell::At("/who")), ("SCOPE", Cell::At("/scope"))];
+        let lines = table(&columns, &rows);
+        assert!(lines.len() > 3 && lines.iter().all(|line| line.chars().count() <= WIDTH_MAX), "{lines:#?}");
+        assert!(lines[1].starts_with("2026-11-23 02:44:41  xxx"), "{lines:#?}");
+        assert!(lines[2].starts_with(&" ".repeat(60)), "{lines:#?}");
+    }
+
+    #[test]
+    fn an_empty_table_has_its_headings() {
+        assert_eq!(table(&[("ID", Cell::At("/id")), ("NAME", Cell::At("/name"))], &[]), ["ID  NAME"]);
     }
 }

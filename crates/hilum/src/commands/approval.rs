@@ -1,11 +1,11 @@
 //! `hilum approval …`: requested by one person, decided by another (S0-05).
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Column, Format};
 
 /// `hilum approval …`
 #[derive(Debug, Subcommand)]
@@ -56,13 +56,13 @@ pub enum Approval {
     },
 }
 
-const COLUMNS: [(&str, &str); 6] = [
-    ("ID", "/id"),
-    ("INTEGRATION", "/integration"),
-    ("TASK", "/task"),
-    ("STATUS", "/status"),
-    ("UNTIL", "/until"),
-    ("REQUESTED BY", "/requested_by"),
+const COLUMNS: [Column; 6] = [
+    ("ID", Cell::At("/id")),
+    ("INTEGRATION", Cell::At("/integration")),
+    ("TASK", Cell::At("/task")),
+    ("STATUS", Cell::At("/status")),
+    ("UNTIL", Cell::Time("/until")),
+    ("REQUESTED BY", Cell::At("/requested_by")),
 ];
 
 /// Runs one verb.
@@ -76,7 +76,14 @@ pub async fn run(client: &Client, command: Approval, format: Format) -> Result<E
             return Ok(Exit::Done);
         }
         Approval::Show { id } => {
-            output::object(format, &client.get(&format!("{base}/{}", segment(&id))).await?);
+            let approval = client.get(&format!("{base}/{}", segment(&id))).await?;
+            if format == Format::Json {
+                output::object(format, &approval);
+            } else {
+                let integration = text(&approval, "integration");
+                let path = format!("/tenants/{}/integrations/{}", segment(&tenant), segment(integration));
+                told(&approval, &client.get(&path).await?);
+            }
             return Ok(Exit::Done);
         }
         Approval::Approve { id, until } => (id, "approve", json!({ "until": until })),
@@ -84,6 +91,70 @@ pub async fn run(client: &Client, command: Approval, format: Format) -> Result<E
         Approval::Suspend { id, reason } => (id, "suspend", json!({ "reason": reason })),
         Approval::End { id, reason } => (id, "end", json!({ "reason": reason })),
     };
-    output::object(format, &client.post(&format!("{base}/{}/{verb}", segment(&id)), &body).await?);
+    let answer = client.post(&format!("{base}/{}/{verb}", segment(&id)), &body).await?;
+    match format {
+        Format::Json => output::object(format, &answer),
+        Format::Table => output::line(&standing(&answer)),
+    }
     Ok(Exit::Done)
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+/// One sentence: who may or may not run what, until when.
+fn standing(approval: &Value) -> String {
+    let (who, task) = (text(approval, "integration"), text(approval, "task"));
+    match text(approval, "status") {
+        "requested" => format!("`{who}` asks to run `{task}`; nobody has decided"),
+        "approved" => format!("`{who}` may run `{task}` until {} UTC", output::moment(text(approval, "until"))),
+        "suspended" => format!("`{who}` may not run `{task}`: suspended ({})", text(approval, "reason")),
+        "rejected" => format!("`{who}` may not run `{task}`: rejected"),
+        status => format!("`{who}` may not run `{task}`: {status}"),
+    }
+}
+
+/// What is asked, by whom and for whom, in plain words.
+fn told(approval: &Value, integration: &Value) {
+    let of = |name: &str| text(integration, name).to_owned();
+    let when = |name: &str| output::moment(text(approval, name));
+    let words = |value: &Value, name: &str| -> Vec<String> {
+        let texts = value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        texts.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    output::line(&output::styled("1", &standing(approval)));
+    let mut lines = vec![
+        ("who", format!("{} ({}, {}), by {}", of("name"), of("class"), of("environment"), of("vendor"))),
+        ("what it is for", of("purpose")),
+        ("why", text(approval, "justification").to_owned()),
+        ("asked", format!("by {} on {} UTC", text(approval, "requested_by"), when("requested_at"))),
+    ];
+    if !text(approval, "decided_at").is_empty() {
+        let by =
+            Some(text(approval, "decided_by")).filter(|by| !by.is_empty()).unwrap_or("a change of what was approved");
+        lines.push(("decided", format!("by {by} on {} UTC", when("decided_at"))));
+    }
+    lines.push(("data", words(integration, "data_classes").join(", ")));
+    for (number, allowed) in words(approval, "allows").into_iter().enumerate() {
+        lines.push((if number == 0 { "it may" } else { "" }, allowed));
+    }
+    lines.push(("scopes", text(approval, "scopes").to_owned()));
+    lines.push(("registered until", output::moment(&of("expires_at"))));
+    lines.push(("to stop it, call", of("revocation_contact")));
+    lines.push(("digest", text(approval, "digest").to_owned()));
+    if approval.get("fits") == Some(&Value::Bool(false)) {
+        lines.push(("beware", "what was asked has changed since; it must be asked for again".to_owned()));
+    }
+    for (name, text) in lines {
+        for (number, part) in output::wrap(&text, 98).into_iter().enumerate() {
+            output::line(&format!("  {:18}{part}", if number == 0 { name } else { "" }));
+        }
+    }
+    if text(approval, "status") == "requested" {
+        let id = text(approval, "id");
+        output::note(&format!(
+            "decide:  hilum approval approve {id} --until DATE\n         hilum approval reject {id} --reason WHY"
+        ));
+    }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Column, Format};
+use crate::words;
 
 /// `hilum alert …`
 #[derive(Debug, Subcommand)]
@@ -98,16 +100,60 @@ pub struct Search {
     limit: u32,
 }
 
-const COLUMNS: [(&str, &str); 8] = [
-    ("ID", "/id"),
-    ("TIME", "/time"),
-    ("KIND", "/kind"),
-    ("OUTCOME", "/outcome"),
-    ("INTEGRATION", "/integration"),
-    ("OBJECT", "/object"),
-    ("STATUS", "/status"),
-    ("REASON", "/reason"),
+/// What a search shows of a record.
+const SEARCH: [Column; 6] = [
+    ("TIME (UTC)", Cell::Time("/time")),
+    ("RECORD", Cell::At("/id")),
+    ("KIND", Cell::At("/kind")),
+    ("WHO", Cell::Of(who)),
+    ("WHAT", Cell::Of(what)),
+    ("RESULT", Cell::Of(result)),
 ];
+
+/// Who touched the record, through which app, under what scope (S3-02).
+const WHO: [Column; 6] = [
+    ("TIME (UTC)", Cell::Time("/time")),
+    ("RECORD", Cell::At("/id")),
+    ("WHO", Cell::Of(who)),
+    ("WHAT", Cell::Of(what)),
+    ("RESULT", Cell::Of(result)),
+    ("SCOPE", Cell::At("/phi/scope")),
+];
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+fn who(row: &Value) -> String {
+    match (text(row, "integration"), text(row, "person")) {
+        ("", "") if text(row, "tenant") == "_system" => "the system".into(),
+        ("", person) => person.to_owned(),
+        (integration, "") => integration.to_owned(),
+        (integration, person) => format!("{integration} for {person}"),
+    }
+}
+
+fn what(row: &Value) -> String {
+    match (text(row, "interaction"), text(row, "object")) {
+        ("", "") => text(row, "kind").to_owned(),
+        (interaction, object) => format!("{interaction} {object}").trim().to_owned(),
+    }
+}
+
+/// `3 released`, `1 released, 2 held back`, `denied: other-patient`.
+fn result(row: &Value) -> String {
+    let count = |name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let reason = text(row, "reason");
+    let fhir = text(row, "kind").starts_with("fhir.");
+    match (text(row, "outcome"), reason, count("released"), count("filtered")) {
+        ("success", _, released, 0) if fhir => format!("{released} released"),
+        ("success", _, released, filtered) if fhir => format!("{released} released, {filtered} held back"),
+        ("success", "", ..) => "done".into(),
+        ("success", reason, ..) => reason.to_owned(),
+        (outcome, "", ..) => outcome.to_owned(),
+        (outcome, reason, ..) => format!("{outcome}: {reason}"),
+    }
+}
 
 /// Runs one verb. `verify` reads a folder; everything else asks the gate.
 pub async fn run(client: &Result<Client, Failure>, command: Audit, format: Format) -> Result<Exit, Failure> {
@@ -129,12 +175,12 @@ pub async fn run(client: &Result<Client, Failure>, command: Audit, format: Forma
                 ("to", to),
                 ("limit", Some(limit.to_string())),
             ]);
-            output::rows(format, &COLUMNS, &items(&client.get(&format!("{base}/audit?{query}")).await?));
+            page(format, &SEARCH, &client.get(&format!("{base}/audit?{query}")).await?);
         }
         Audit::Who { patient, from, to, limit } => {
             let query =
                 query(&[("patient", Some(patient)), ("from", from), ("to", to), ("limit", Some(limit.to_string()))]);
-            output::rows(format, &COLUMNS, &items(&client.get(&format!("{base}/who?{query}")).await?));
+            page(format, &WHO, &client.get(&format!("{base}/who?{query}")).await?);
         }
         Audit::Show { id } => output::object(format, &client.get(&record_path(&id, "")?).await?),
         Audit::Verify(_) => {}
@@ -147,21 +193,63 @@ pub async fn alert(client: &Client, command: Alert, format: Format) -> Result<Ex
     let Alert::List { limit } = command;
     let tenant = client.tenant().await?;
     let columns = [
-        ("ID", "/id"),
-        ("TIME", "/time"),
-        ("ALERT", "/reason"),
-        ("INTEGRATION", "/integration"),
-        ("SESSION", "/session"),
+        ("TIME (UTC)", Cell::Time("/time")),
+        ("RECORD", Cell::At("/id")),
+        ("INTEGRATION", Cell::At("/integration")),
+        ("ALERT", Cell::At("/reason")),
+        ("WHAT IT SAYS", Cell::Of(|row| words::alert(text(row, "reason")).to_owned())),
     ];
-    let answer = client.get(&format!("/tenants/{}/alerts?limit={limit}", segment(&tenant))).await?;
-    output::rows(format, &columns, &items(&answer));
+    let mut answer = client.get(&format!("/tenants/{}/alerts?limit={limit}", segment(&tenant))).await?;
+    for record in answer.get_mut("records").and_then(Value::as_array_mut).into_iter().flatten() {
+        let says = words::alert(text(record, "reason"));
+        if let Some(members) = record.as_object_mut() {
+            members.insert("says".into(), says.into());
+        }
+    }
+    page(format, &columns, &answer);
     Ok(Exit::Done)
 }
 
 /// Explains one record.
 pub async fn explain(client: &Client, id: &str, format: Format) -> Result<Exit, Failure> {
-    output::object(format, &client.get(&record_path(id, "/explain")?).await?);
+    let answer = client.get(&record_path(id, "/explain")?).await?;
+    if format == Format::Json {
+        output::object(format, &answer);
+        return Ok(Exit::Done);
+    }
+    for says in explained(&answer) {
+        output::line(&says);
+    }
+    let related = answer.get("related").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !related.is_empty() {
+        output::line("");
+        output::line("other records of the same request:");
+        output::rows(format, &SEARCH, related);
+    }
     Ok(Exit::Done)
+}
+
+/// The sentences of an explained record, the reason in words.
+pub fn explained(answer: &Value) -> Vec<String> {
+    let says = answer.get("says").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut out: Vec<String> = says.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let record = answer.get("record").unwrap_or(&Value::Null);
+    let code = text(record, "reason");
+    let meaning = if text(record, "kind") == "alert" { words::alert(code) } else { words::reason(code) };
+    if let Some(line) = out.iter_mut().find(|line| **line == format!("reason: {code}"))
+        && !meaning.is_empty()
+    {
+        *line = format!("reason: {code} ({meaning})");
+    }
+    out
+}
+
+/// A page of records; says so when there are more.
+fn page(format: Format, columns: &[Column], answer: &Value) {
+    output::rows(format, columns, &items(answer));
+    if answer.get("next").is_some_and(|next| !next.is_null()) {
+        output::note("there are more; narrow with --from and --to, or raise --limit (at most 1000)");
+    }
 }
 
 fn record_path(id: &str, after: &str) -> Result<String, Failure> {
@@ -210,6 +298,33 @@ async fn verify(command: Verify, format: Format) -> Result<Exit, Failure> {
     if let Some(object) = value.as_object_mut() {
         object.insert("key".into(), STANDARD.encode(key.0).into());
     }
-    output::object(format, &value);
-    Ok(Exit::Done)
+    if format == Format::Json {
+        output::object(format, &value);
+    } else {
+        told(&value);
+    }
+    // What is out of order without being another history (a torn tail after a crash) is shown, and is not clean.
+    Ok(if report.clean { Exit::Done } else { Exit::Failed })
+}
+
+/// The report for people.
+fn told(value: &Value) {
+    let count = |name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let clean = value.get("clean") == Some(&Value::Bool(true));
+    let verdict = if clean { "verifies" } else { "verifies, but not all is in order" };
+    output::line(&format!(
+        "{verdict}: {} entries in {} commits, every frame, hash and signature",
+        count("entries"),
+        count("commits")
+    ));
+    if count("torn_bytes") > 0 {
+        output::line(&format!("  {} bytes of an unfinished commit at the end", count("torn_bytes")));
+    }
+    for place in value.get("damaged_checkpoints").and_then(Value::as_array).into_iter().flatten() {
+        output::line(&format!("  checkpoint file `{}` does not verify", place.as_str().unwrap_or("")));
+    }
+    let logs = value.get("logs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let columns = [("LOG", Cell::At("/origin")), ("ENTRIES", Cell::At("/size")), ("ROOT", Cell::At("/root"))];
+    output::rows(Format::Table, &columns, logs);
+    output::line(&format!("public key  {}", text(value, "key")));
 }

@@ -180,7 +180,8 @@ fn problem(status: StatusCode, value: &Value) -> Failure {
 
 /// The rows of a listing: an array, or an object that holds one under `items` or `records`.
 pub fn items(value: &Value) -> Vec<Value> {
-    value.as_array().or_else(|| value.get("items").and_then(Value::as_array)).cloned().unwrap_or_default()
+    let member = |name: &str| value.get(name).and_then(Value::as_array);
+    value.as_array().or_else(|| member("items")).or_else(|| member("records")).cloned().unwrap_or_default()
 }
 
 /// One path segment, percent-encoded.

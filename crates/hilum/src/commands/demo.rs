@@ -5,6 +5,8 @@ mod http;
 mod show;
 mod tour;
 
+use std::net::SocketAddr;
+
 use crate::cli::{Exit, Failure};
 use crate::output::{self, Format};
 
@@ -13,27 +15,57 @@ use self::hospital::{Hospital, Ports};
 /// What `hilum demo` was told.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:  hilum demo                  the tour, then stay up for requests of your own (ctrl-c ends it)\n           hilum demo --tour -o json   the tour alone, one object per step; exits 1 if a step ends otherwise than it says\n\nThe EHR is a demonstration upstream with synthetic patients, not a FHIR server product."
+    after_help = "Examples:\n  hilum demo                        the tour, then stay up for requests of your own\n  hilum demo --tour -o json         the tour alone, one object per step\n  hilum demo --ehr 127.0.0.1:8080   the EHR alone, to put a gate of your own in front of\n\nThe EHR is a demonstration upstream with synthetic patients, not a FHIR server product."
 )]
 pub struct Demo {
     /// Only the tour; exits non-zero if a step does not end as it says
     #[arg(long)]
     pub tour: bool,
+    /// Only the demonstration EHR, at this loopback address; no gate
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "tour")]
+    pub ehr: Option<SocketAddr>,
     /// Synthetic patients in the demonstration EHR (50 to 20000)
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(50..=20_000))]
     pub patients: u32,
     /// Seed of the synthetic patients: the same seed always makes the same people
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
 }
 
 /// Starts everything in a temporary folder, tours, and stays up unless told otherwise.
 pub async fn run(demo: Demo, format: Format) -> Result<Exit, Failure> {
+    if let Some(address) = demo.ehr {
+        return ehr_alone(&demo, address, format).await;
+    }
     let ports = if demo.tour { Ports::Free } else { Ports::Usual };
     let hospital = Hospital::start(demo.seed, demo.patients, ports).await?;
     let outcome = toured(&hospital, &demo, format).await;
     hospital.stop().await;
     outcome
+}
+
+/// The EHR without a gate, until it is told to stop. It asks nobody who they are, so it stays on this machine.
+async fn ehr_alone(demo: &Demo, address: SocketAddr, format: Format) -> Result<Exit, Failure> {
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage(format!("`--ehr {address}`: the demonstration EHR listens on loopback only")));
+    }
+    let patients = usize::try_from(demo.patients).unwrap_or(demo_ehr::PATIENTS_MIN);
+    let ehr = demo_ehr::DemoEhr::new(demo.seed, patients, server::clock::Clock::system().now());
+    let (patients, resources) = (ehr.resources("Patient").len(), ehr.len());
+    let ehr = ehr
+        .start(address)
+        .await
+        .map_err(|why| Failure::failed(format!("cannot listen on {address}: {why}; choose another address")))?;
+    match format {
+        Format::Json => output::line(&serde_json::json!({ "ehr": ehr.base_url, "patients": patients }).to_string()),
+        Format::Table => output::line(&format!(
+            "demonstration EHR at {}: {patients} synthetic patients, {resources} resources (pat-001, pat-002, …)",
+            ehr.base_url
+        )),
+    }
+    output::note("it asks nobody who they are; ctrl-c ends it");
+    super::serve::stopped().await;
+    Ok(Exit::Done)
 }
 
 async fn toured(hospital: &Hospital, demo: &Demo, format: Format) -> Result<Exit, Failure> {

@@ -1,13 +1,14 @@
 //! `hilum apply` and `hilum integration …`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::manifest;
+use crate::output::{self, Cell, Column, Format};
 
 /// What `hilum apply` was told.
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,13 @@ pub enum Integration {
     },
 }
 
-const COLUMNS: [(&str, &str); 6] = [
-    ("ID", "/id"),
-    ("CLASS", "/class"),
-    ("ENVIRONMENT", "/environment"),
-    ("STATUS", "/status"),
-    ("EXPIRES", "/expires_at"),
-    ("PURPOSE", "/purpose"),
+const COLUMNS: [Column; 6] = [
+    ("ID", Cell::At("/id")),
+    ("CLASS", Cell::At("/class")),
+    ("ENVIRONMENT", Cell::At("/environment")),
+    ("STATUS", Cell::At("/status")),
+    ("EXPIRES", Cell::Time("/expires_at")),
+    ("PURPOSE", Cell::At("/purpose")),
 ];
 
 /// Runs one verb.
@@ -97,11 +98,24 @@ pub async fn apply(client: &Client, apply: Apply, format: Format) -> Result<Exit
             std::fs::read_to_string(file)
                 .map_err(|why| Failure::failed(format!("cannot read `{}`: {why}", file.display())))?
         };
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let text = manifest::with_keys(&text, folder)
+            .map_err(|why| Failure::failed(format!("{}: not valid\n{}", file.display(), indented(&why.to_string()))))?;
         let path = format!("/apply?tenant={}&dry_run={}", segment(&tenant), apply.dry_run);
         let answer =
             client.post_toml(&path, text).await.map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
-        let changes = answer.get("changes").cloned().unwrap_or_default();
-        output::rows(format, &[("ACTION", "/action"), ("WHAT", "/what")], &items(&changes));
+        let changes = items(answer.get("changes").unwrap_or(&Value::Null));
+        output::rows(format, &[("ACTION", Cell::At("/action")), ("WHAT", Cell::At("/what"))], &changes);
+        let asks = changes.iter().any(|change| change.get("action").and_then(Value::as_str) == Some("request"));
+        if apply.dry_run {
+            output::note("nothing was changed: this was a dry run");
+        } else if asks {
+            output::note("asked for approval; a privacy officer decides: hilum approval list --status requested");
+        }
     }
     Ok(Exit::Done)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

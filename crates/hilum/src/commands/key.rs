@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format};
 
 /// `hilum key …`
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,11 @@ pub async fn run(client: &Client, command: Key, format: Format) -> Result<Exit, 
     let base = format!("/tenants/{}/keys", segment(&tenant));
     match command {
         Key::List => {
-            let columns = [("KID", "/kid"), ("CREATED", "/created_at"), ("RETIRED", "/retired_at")];
+            let columns = [
+                ("KID", Cell::At("/kid")),
+                ("CREATED", Cell::Time("/created_at")),
+                ("RETIRED", Cell::Time("/retired_at")),
+            ];
             output::rows(format, &columns, &items(&client.get(&base).await?));
         }
         Key::Rotate => output::object(format, &client.post(&format!("{base}/rotate"), &json!({})).await?),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, items, secret, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format};
 
 /// What `hilum login` was told.
 #[derive(Debug, clap::Args)]
@@ -107,7 +107,12 @@ pub async fn logout(client: &Client) -> Result<Exit, Failure> {
 pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exit, Failure> {
     match command {
         Person::List => {
-            let columns = [("ID", "/id"), ("NAME", "/name"), ("ROLES", "/roles"), ("DISABLED", "/disabled_at")];
+            let columns = [
+                ("ID", Cell::At("/id")),
+                ("NAME", Cell::At("/name")),
+                ("ROLES", Cell::At("/roles")),
+                ("DISABLED", Cell::Time("/disabled_at")),
+            ];
             output::rows(format, &columns, &items(&client.get("/people").await?));
         }
         Person::Create { id, name, roles } => {
@@ -131,7 +136,11 @@ pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exi
             }
             let body = json!({ "credential": credential, "people": bodies }).to_string();
             let answer = client.call_as(Method::POST, "/init", Some(("application/json", body)), None).await?;
-            output::rows(format, &[("ID", "/id"), ("NAME", "/name"), ("ROLES", "/roles")], &items(&answer));
+            output::rows(
+                format,
+                &[("ID", Cell::At("/id")), ("NAME", Cell::At("/name")), ("ROLES", Cell::At("/roles"))],
+                &items(&answer),
+            );
         }
         Person::Grant { id, role } => change(client, &id, "grant", role, format).await?,
         Person::Revoke { id, role } => change(client, &id, "revoke", role, format).await?,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format};
 
 /// `hilum session …`
 #[derive(Debug, Subcommand)]
@@ -40,12 +40,12 @@ pub async fn run(client: &Client, command: Session, format: Format) -> Result<Ex
         Session::List { live, integration } => {
             let only = integration.map_or_else(String::new, |id| format!("&integration={}", segment(&id)));
             let columns = [
-                ("ID", "/id"),
-                ("INTEGRATION", "/integration"),
-                ("TASK", "/task"),
-                ("STARTED", "/created_at"),
-                ("EXPIRES", "/expires_at"),
-                ("ENDED", "/ended_at"),
+                ("ID", Cell::At("/id")),
+                ("INTEGRATION", Cell::At("/integration")),
+                ("TASK", Cell::At("/task")),
+                ("STARTED", Cell::Time("/created_at")),
+                ("EXPIRES", Cell::Time("/expires_at")),
+                ("ENDED", Cell::Time("/ended_at")),
             ];
             output::rows(format, &columns, &items(&client.get(&format!("{base}?live={live}{only}")).await?));
         }

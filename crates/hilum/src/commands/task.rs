@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::output::{self, Cell, Format};
 
 /// `hilum task …`
 #[derive(Debug, Subcommand)]
@@ -29,10 +29,10 @@ pub async fn run(client: &Client, command: Task, format: Format) -> Result<Exit,
     match command {
         Task::List => {
             let columns = [
-                ("NAME", "/name"),
-                ("VERSION", "/version"),
-                ("PURPOSE OF USE", "/purpose_of_use"),
-                ("SCOPES", "/scopes"),
+                ("NAME", Cell::At("/name")),
+                ("VERSION", Cell::At("/version")),
+                ("PURPOSE OF USE", Cell::At("/purpose_of_use")),
+                ("SCOPES", Cell::At("/scopes")),
             ];
             output::rows(format, &columns, &items(&client.get(&base).await?));
         }

@@ -107,11 +107,17 @@ impl Hospital {
         Ok(hospital)
     }
 
+    /// The ledger's public key: all that its verification needs.
+    pub fn ledger_key(&self) -> Result<ledger::VerifyingKey, Failure> {
+        use ledger::Signer as _;
+        let signer = self.gate.parts.keys.ledger_signer().map_err(|why| Failure::failed(why.to_string()))?;
+        Ok(signer.verifying_key())
+    }
+
     /// Verifies the ledger folder from outside, with nothing but its public key.
     pub async fn verify(&self) -> Result<Value, Failure> {
-        use ledger::Signer as _;
         let failed = |why: String| Failure::failed(why);
-        let key = self.gate.parts.keys.ledger_signer().map_err(|why| failed(why.to_string()))?.verifying_key();
+        let key = self.ledger_key()?;
         let dir = self.ledger();
         let verified = tokio::task::spawn_blocking(move || server::audit::verify(&dir, &key, &[])).await;
         let report = verified.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))?;

@@ -1,7 +1,7 @@
 //! How the tour is shown: a few lines per step for people, one object per step for programs.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::hospital::{Hospital, OFFICER, OPERATOR, SCHEDULER};
@@ -108,7 +108,9 @@ pub async fn staying(hospital: &Hospital, format: Format) -> Result<(), Failure>
     ] {
         output::line(&format!("  curl -s -H \"Authorization: Bearer $T\" '{fhir}/{path}'"));
     }
-    output::line(&format!("  hilum audit verify --dir {}", ledger.display()));
+    let program = std::env::current_exe().map_or_else(|_| "hilum".to_owned(), |path| path.display().to_string());
+    let key = STANDARD.encode(hospital.ledger_key()?.0);
+    output::line(&format!("  {program} audit verify --dir {} --key {key}", ledger.display()));
     output::line(&format!("  curl -s {admin}/readyz"));
     output::note("ctrl-c ends it");
     Ok(())
@@ -171,6 +173,7 @@ fn excerpt(value: &Value) -> Vec<String> {
             .filter(|(_, member)| !member.is_null())
             .map(|(name, member)| cut(format!("{name}: {}", plain(member).replace('\n', " "))))
             .collect(),
+        Value::Array(items) => items.iter().map(|item| cut(plain(item))).collect(),
         other => vec![cut(plain(other))],
     };
     lines.into_iter().take(LINES_MAX).collect()

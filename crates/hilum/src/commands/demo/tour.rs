@@ -9,6 +9,7 @@ use super::show::{self, Step};
 use crate::cli::Failure;
 use crate::commands::client::segment;
 use crate::output::Format;
+use crate::words;
 
 /// Patient of the tour, and the other one.
 pub const PATIENT: &str = "pat-001";
@@ -214,7 +215,9 @@ impl Tour<'_> {
         let path = format!("/tenants/{TENANT}/alerts");
         let alerts = self.hospital.api(Method::GET, &path, &self.hospital.officer, Send::Nothing).await?;
         let ended = alerts.status == 200 && String::from_utf8_lossy(&alerts.bytes).contains("upstream-ignored-filter");
-        let excerpt = alerts.body.pointer("/records/0").cloned().unwrap_or_default();
+        let newest = alerts.body.pointer("/records/0").cloned().unwrap_or_default();
+        let mut excerpt = show::members(&newest, &["id", "time", "reason"]);
+        excerpt["says"] = words::alert(alerts.text("/records/0/reason")).into();
         self.step("and people were told", "200, an alert", &alerts, ended, excerpt);
         Ok(())
     }
@@ -229,7 +232,8 @@ impl Tour<'_> {
         let path = format!("/tenants/{TENANT}/audit/{short}/explain");
         let why = self.hospital.api(Method::GET, &path, &officer, Send::Nothing).await?;
         let ended = why.status == 200 && !id.is_empty();
-        self.step(&format!("the record of the refused patient, explained: {id}"), "200", &why, ended, why.body.clone());
+        let says = crate::commands::audit::explained(&why.body).into();
+        self.step(&format!("the record of the refused patient, explained: {id}"), "200", &why, ended, says);
 
         let path = format!("/tenants/{TENANT}/sessions/{}/end", segment(sid));
         let operator = self.hospital.operator.clone();
@@ -243,7 +247,14 @@ impl Tour<'_> {
         let verified = self.hospital.verify().await;
         let title = "the ledger is verified: every frame, hash and signature, as `hilum audit verify` does";
         let (ended, excerpt) = match verified {
-            Ok(report) => (report.get("clean") == Some(&Value::Bool(true)), report),
+            Ok(report) => {
+                let mut excerpt = show::members(&report, &["entries", "commits", "torn_bytes"]);
+                for log in report.get("logs").and_then(Value::as_array).into_iter().flatten() {
+                    let origin = log.get("origin").and_then(Value::as_str).unwrap_or("");
+                    excerpt[origin] = format!("root {}", log.get("root").unwrap_or(&Value::Null)).into();
+                }
+                (report.get("clean") == Some(&Value::Bool(true)), excerpt)
+            }
             Err(why) => (false, json!({ "says": why.to_string() })),
         };
         self.local(title, "clean", ended, excerpt);

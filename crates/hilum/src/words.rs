@@ -1,0 +1,99 @@
+//! Codes of records and alerts in words. They name no patient: a code is all that an alert shows without opening its sealed part.
+
+/// What an alert says and what to do about it.
+#[must_use]
+pub fn alert(code: &str) -> &'static str {
+    match code {
+        "upstream-ignored-filter" => {
+            "the upstream ignored a search filter and sent other patients' resources; they were held back and such searches are refused until `hilum check` proves the filter"
+        }
+        "upstream-foreign-link" => "a page link of the upstream led elsewhere and was dropped; results end early",
+        "upstream-finding" => "an answer of the upstream broke a rule and was cut to what may be shown",
+        "type-unexpected" => {
+            "the integration asked for a type it is not expected to touch (S2-04); ask its owners why, or suspend it"
+        }
+        "key-reused" => "someone tried to register a key that belongs to another integration; make a new pair",
+        "ledger-torn-tail" => {
+            "the ledger ended in an unfinished commit, as after a crash; nothing acknowledged was lost"
+        }
+        "ledger-checkpoint-damaged" => "one copy of the newest checkpoint does not verify; the other does",
+        "time-regressed" => "the machine's clock went backwards; check its time source",
+        other => reason(other),
+    }
+}
+
+/// Why something was refused, by `domain::Reason`'s code.
+#[must_use]
+pub fn reason(code: &str) -> &'static str {
+    match code {
+        "token-missing" => "no token was sent",
+        "token-invalid" => "the token is malformed, forged, expired or for another audience",
+        "session-ended" => "the session has ended",
+        "integration-inactive" => "the integration is suspended, ended or expired",
+        "approval-missing" => "no approval in force covers this",
+        "request-invalid" => "the request could not be read",
+        "not-supported" => "the interaction, parameter or operation is not offered",
+        "method-not-allowed" => "the method is not offered",
+        "scope-insufficient" => "no scope of the session covers this",
+        "type-unexpected" => "the type is not among those the integration is expected to touch",
+        "type-not-shared" => "the type is outside the patient's record and not shared",
+        "other-patient" => "the request named another patient than the session's",
+        "unbound-search" => "a search that named no patient was narrowed to the session's",
+        "inference-refused" => "the search would have told about types that are not granted",
+        "not-found" => "there is no such resource for this session",
+        "filter-unproved" => "the upstream was seen to ignore this filter; `hilum check` must prove it again",
+        "upstream-broken" => "the upstream's answer broke the contract",
+        "upstream-unavailable" => "the upstream could not be reached or was too slow",
+        "budget-spent" => "a budget is spent",
+        "record-failed" => "the audit record could not be made durable",
+        "overloaded" => "too many requests were being worked on",
+        "client-invalid" => "the client could not be authenticated",
+        "grant-invalid" => "the launch ticket or relationship is not valid",
+        "scope-invalid" => "the scope asked for cannot be granted",
+        "role-insufficient" => "the person's role does not allow this",
+        "self-approval" => "nobody approves their own request",
+        "page-invalid" => "the page link is not this session's",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Reason;
+
+    #[test]
+    fn reasons_have_words() {
+        for known in [
+            Reason::TokenMissing,
+            Reason::TokenInvalid,
+            Reason::SessionEnded,
+            Reason::IntegrationInactive,
+            Reason::ApprovalMissing,
+            Reason::RequestInvalid,
+            Reason::NotSupported,
+            Reason::MethodNotAllowed,
+            Reason::ScopeInsufficient,
+            Reason::TypeUnexpected,
+            Reason::TypeNotShared,
+            Reason::OtherPatient,
+            Reason::UnboundSearch,
+            Reason::InferenceRefused,
+            Reason::NotFound,
+            Reason::FilterUnproved,
+            Reason::UpstreamBroken,
+            Reason::UpstreamUnavailable,
+            Reason::BudgetSpent,
+            Reason::RecordFailed,
+            Reason::Overloaded,
+            Reason::ClientInvalid,
+            Reason::GrantInvalid,
+            Reason::ScopeInvalid,
+            Reason::RoleInsufficient,
+            Reason::SelfApproval,
+            Reason::PageInvalid,
+        ] {
+            assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
+            assert!(!super::alert(known.code()).is_empty(), "{}", known.code());
+        }
+    }
+}
