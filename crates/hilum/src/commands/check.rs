@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use domain::TenantId;
+use server::app::Extent;
 
 use crate::cli::{Exit, Failure};
 use crate::config;
@@ -23,6 +24,9 @@ pub struct Check {
     /// Prove, but do not write down what was proved
     #[arg(long)]
     pub dry_run: bool,
+    /// Also try `If-Match`: an update of the first test patient, unchanged, naming a version it never had
+    #[arg(long)]
+    pub if_match: bool,
 }
 
 /// Checks the file; with two patients also the upstream.
@@ -54,7 +58,8 @@ pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<E
         (None, [only]) => only,
         (None, _) => return Err(Failure::usage("say which tenant: --tenant ID")),
     };
-    proved(&config, &tenant.id, &first, &second, check.dry_run, format).await
+    let extent = Extent { dry: check.dry_run, if_match: check.if_match };
+    proved(&config, &tenant.id, &first, &second, extent, format).await
 }
 
 async fn proved(
@@ -62,12 +67,12 @@ async fn proved(
     tenant: &TenantId,
     first: &fhir::Id,
     second: &fhir::Id,
-    dry_run: bool,
+    extent: Extent,
     format: Format,
 ) -> Result<Exit, Failure> {
     let progress = indicatif::ProgressBar::new_spinner().with_message("asking the upstream");
     progress.enable_steady_tick(std::time::Duration::from_millis(120));
-    let report = server::app::check(&config.settings, tenant, first, second, dry_run).await;
+    let report = server::app::check(&config.settings, tenant, first, second, extent).await;
     progress.finish_and_clear();
     let report = report.map_err(|why| Failure::failed(why.to_string()))?;
     let value = serde_json::to_value(&report).map_err(|why| Failure::failed(why.to_string()))?;

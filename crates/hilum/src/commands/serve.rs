@@ -34,7 +34,13 @@ pub async fn run(path: &Path) -> Result<Exit, Failure> {
     for base in tenants {
         output::note(&format!("  {base}"));
     }
-    stopped().await;
+    tokio::select! {
+        () = stopped() => {}
+        // No record, no data: a ledger that cannot be written to ends the process (spec/audit.md §9.3).
+        () = running.parts.audit.failed() => {
+            return Err(Failure::failed("the ledger's disk failed; nothing more can be recorded, so nothing more is served"));
+        }
+    }
     output::note("stopping: requests under way finish first");
     running.stop().await;
     Ok(Exit::Done)

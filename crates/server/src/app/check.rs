@@ -48,7 +48,16 @@ impl Checked {
     }
 }
 
-/// Proves with two test patients what `tenant`'s upstream filters by, and writes it down unless `dry`.
+/// How far a check goes beyond reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    /// Write nothing down.
+    pub dry: bool,
+    /// Also try `If-Match` by an update of the first test patient.
+    pub if_match: bool,
+}
+
+/// Proves with two test patients what `tenant`'s upstream filters by, and writes it down unless the extent is dry.
 ///
 /// # Errors
 /// [`CheckError`].
@@ -57,13 +66,16 @@ pub async fn check(
     tenant: &TenantId,
     first: &fhir::Id,
     second: &fhir::Id,
-    dry: bool,
+    extent: Extent,
 ) -> Result<Checked, CheckError> {
     crate::listen::install_crypto();
     let clock = Clock::system();
     let broker = Broker::open(&settings.tenants, &settings.outbound, clock.clone()).map_err(StartError::from)?;
     broker.check_discovery(tenant).await?;
-    let report = broker.check(tenant, first, second).await.ok_or(CheckError::Tenant)?;
+    let mut report = broker.check(tenant, first, second).await.ok_or(CheckError::Tenant)?;
+    if extent.if_match {
+        report.if_match = broker.check_if_match(tenant, first).await;
+    }
     let row = |kind: &str, param: &str, state| FilterRow {
         tenant: tenant.clone(),
         kind: kind.to_owned(),
@@ -81,7 +93,7 @@ pub async fn check(
         .collect();
     let count = |state| filters.iter().filter(|filter| filter.state == state).count();
     let (proved, refused) = (count(FilterState::Proved), count(FilterState::Poisoned));
-    if !dry && !filters.is_empty() {
+    if !extent.dry && !filters.is_empty() {
         let store = Store::open(&settings.store_url).await.map_err(StartError::from)?;
         let change = Change { filters, ..Change::default() };
         let written = store.apply(&change, clock.now()).await.map_err(|why| CheckError::Store(why.to_string()))?;

@@ -28,7 +28,7 @@ use crate::listen::{ListenError, Listener};
 use crate::registry::Registry;
 use crate::settings::Settings;
 
-pub use check::{CheckError, Checked, check, ledger_key};
+pub use check::{CheckError, Checked, Extent, check, ledger_key};
 
 /// Why the server does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]

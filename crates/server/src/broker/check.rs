@@ -52,6 +52,20 @@ pub enum Page {
     Elsewhere,
 }
 
+/// Whether the upstream refuses an update that names an old version (RFC 9110 §13.1.1), which safe writes will need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfMatch {
+    /// Nobody asked to try: it needs an update of a test patient.
+    NotTried,
+    /// 412: honoured, and nothing was changed.
+    Honoured,
+    /// The update was taken all the same; the resource now has one more version, with the same content.
+    Ignored,
+    /// Updates are refused or fail whatever they name.
+    NoUpdates,
+}
+
 /// What `hilum check` learned of an upstream.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct CheckReport {
@@ -61,6 +75,8 @@ pub struct CheckReport {
     pub etag: bool,
     /// A read carries `meta.versionId`, which `If-Match` needs.
     pub version_id: bool,
+    /// Whether `If-Match` works.
+    pub if_match: IfMatch,
     /// Where `next` links point.
     pub next_links: Page,
     /// Every type by its narrowing parameter.
@@ -118,6 +134,20 @@ fn judge(
         (Err(verdict), _) | (_, Err(verdict)) => (*verdict, (0, 0)),
     };
     FilterProof { kind: kind.name(), param, verdict, matches }
+}
+
+/// Sends the first test patient back unchanged, as an update of a version it never had.
+pub(super) async fn if_match(upstream: &Upstream, patient: &Id) -> IfMatch {
+    let url = format!("{}/Patient/{patient}", upstream.base());
+    let Ok(current) = upstream.fetch(&url).await else { return IfMatch::NoUpdates };
+    if current.status != http::StatusCode::OK {
+        return IfMatch::NoUpdates;
+    }
+    match upstream.put_stale(&url, current.body).await {
+        Ok(http::StatusCode::PRECONDITION_FAILED | http::StatusCode::CONFLICT) => IfMatch::Honoured,
+        Ok(status) if status.is_success() => IfMatch::Ignored,
+        _ => IfMatch::NoUpdates,
+    }
 }
 
 /// Whether the patient can be read, and whether the answer has an ETag and a version.

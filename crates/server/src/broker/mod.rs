@@ -15,7 +15,7 @@ use std::sync::Arc;
 use domain::TenantId;
 use policy::{Answered, Permit, UpstreamAnswer};
 
-pub use self::check::{CheckReport, FilterProof, FilterVerdict, Page};
+pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
@@ -139,6 +139,14 @@ impl Broker {
     /// Proves what the upstream does with two test patients; see [`CheckReport`]. `None` for an unknown tenant.
     pub async fn check(&self, tenant: &TenantId, a: &fhir::Id, b: &fhir::Id) -> Option<CheckReport> {
         Some(check::run(self.upstream(tenant)?, a, b).await)
+    }
+
+    /// Tries whether the upstream honours `If-Match`, by an update of the test patient `a` that must not take effect.
+    pub async fn check_if_match(&self, tenant: &TenantId, a: &fhir::Id) -> IfMatch {
+        match self.upstream(tenant) {
+            Some(upstream) => check::if_match(upstream, a).await,
+            None => IfMatch::NotTried,
+        }
     }
 
     fn upstream(&self, tenant: &TenantId) -> Option<&Upstream> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 use parking_lot::Mutex;
@@ -151,10 +151,30 @@ impl Upstream {
         }
     }
 
+    /// PUTs `body` under a version that cannot be the current one: only for `hilum check`, on a test patient.
+    pub(super) async fn put_stale(&self, url: &str, body: Vec<u8>) -> Result<StatusCode, FetchError> {
+        let credential = self.credential(None).await.map_err(|NoToken| FetchError::Unreachable)?;
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = http::Method::PUT;
+        *request.uri_mut() = url.parse().map_err(|_| FetchError::Url)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+        request.headers_mut().insert(IF_MATCH, HeaderValue::from_static("W/\"hilum-check-no-such-version\""));
+        Ok(self.sent(request, &credential, Instant::now()).await?.status)
+    }
+
     async fn once(&self, uri: &Uri, credential: &Credential, started: Instant) -> Result<Received, FetchError> {
-        let left = self.limits.timeout.checked_sub(started.elapsed()).ok_or(FetchError::Timeout)?;
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = uri.clone();
+        self.sent(request, credential, started).await
+    }
+
+    async fn sent(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        credential: &Credential,
+        started: Instant,
+    ) -> Result<Received, FetchError> {
+        let left = self.limits.timeout.checked_sub(started.elapsed()).ok_or(FetchError::Timeout)?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
         match credential {
             Credential::None => {}

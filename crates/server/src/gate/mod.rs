@@ -190,7 +190,8 @@ impl Gate {
                 "too many requests are being worked on; try again",
             ));
         };
-        let answered = self.broker.send(&tenant.settings.id, permit).await;
+        // The lease bounds what all answers together may hold; it is given back once the body is on its way.
+        let (answered, _lease) = self.broker.send_held(&tenant.settings.id, permit).await;
         let mut seal = |cursor: &PageCursor| self.keys.seal_page(&tenant.settings.id, &cursor.encode()).ok();
         let released = policy::verify(answered, &mut seal);
         // An end that came while the upstream was answering counts (DESIGN, step 2).

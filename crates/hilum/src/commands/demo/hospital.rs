@@ -211,7 +211,7 @@ async fn prove_filters(config: &crate::config::Config) -> Result<(), Failure> {
     let id = |text: &str| text.parse::<fhir::Id>().map_err(|why| Failure::failed(why.to_string()));
     let tenant = TENANT.parse().map_err(|_| Failure::failed("the demonstration's tenant has no valid id"))?;
     let (first, second) = (id("pat-001")?, id("pat-002")?);
-    server::app::check(&config.settings, &tenant, &first, &second, false)
+    server::app::check(&config.settings, &tenant, &first, &second, server::app::Extent::default())
         .await
         .map(drop)
         .map_err(|why| Failure::failed(why.to_string()))
