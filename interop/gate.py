@@ -125,7 +125,7 @@ class Gate:
         self.process = None
         self.folder.mkdir(parents=True, exist_ok=True)
         made = self.hilum("init", str(self.folder / "gate"), "--tenant", tenant, "--name", "Mercy Health", "--upstream", upstream,
-                          "--listen", self.public, "--admin", self.admin)
+                          "--listen", self.public, "--admin-listen", self.admin)
         self.credential = made.strip().splitlines()[-1].strip()
 
     def hilum(self, *arguments, stdin="", person=None, check=True):

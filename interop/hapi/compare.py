@@ -4,10 +4,10 @@ import time
 
 
 class Run:
-    def __init__(self, gate, agent, oracle, corpus, kinds, comparison, page=40):
+    def __init__(self, gate, agent, oracle, corpus, kinds, comparison, page=15):
         self.gate, self.agent, self.oracle, self.corpus, self.kinds = gate, agent, oracle, corpus, kinds
         self.comparison, self.page = comparison, page
-        self.problems = []
+        self.problems, self.outcomes = [], {}
         self.counts = {"patients": 0, "searches": 0, "pages": 0, "released": 0, "reads": 0, "refused": 0, "displays kept": 0}
 
     def problem(self, patient, text):
@@ -51,9 +51,11 @@ class Run:
             seen_pages += 1
             for entry in bundle.get("entry", []):
                 resource = entry["resource"]
-                key = (resource["resourceType"], resource["id"])
                 if resource["resourceType"] == "OperationOutcome":
+                    said = str([issue.get("diagnostics") or issue.get("details") for issue in resource.get("issue", [])])[:300]
+                    self.outcomes[said] = self.outcomes.get(said, 0) + 1
                     continue
+                key = (resource["resourceType"], resource["id"])
                 found[key] = resource
                 if entry.get("fullUrl") != f"{self.gate.base}/{key[0]}/{key[1]}":
                     self.problem(patient, f"fullUrl of {key[0]}/{key[1]} is {entry.get('fullUrl')}")

@@ -133,9 +133,11 @@ def one_pass(title, binary, folder, upstream, known_as, setup, records, kinds, p
         run = compare.Run(gate, agent, oracle, records, kinds, oracles.Comparison)
         for patient in patients:
             run.patient(patient, reads=options["reads"], foreign=options["foreign"])
-        verified = gate.hilum("audit", "verify", "--config", str(gate.config), check=False)
-        print("  " + (verified.strip().splitlines() or ["audit verify printed nothing"])[-1], flush=True)
+        verified = gate.json("audit", "verify", "--config", str(gate.config))
+        print(f"  ledger verifies: {json.dumps(verified)[:400]}", flush=True)
         print(f"  {json.dumps(run.counts)}", flush=True)
+        for said, many in run.outcomes.items():
+            print(f"  {many} answers carried an OperationOutcome: {said}")
         if guard := getattr(gate, "guard", None):
             print(f"  upstream tokens {guard.counts['tokens']}, requests passed {guard.counts['passed']}, refused {guard.counts['refused']}")
             if not guard.counts["tokens"]:
@@ -198,7 +200,7 @@ def main():
                          records, kinds, patients, options)]
         base, setup = backend(hapi, folder)
         some = patients if arguments.full else [name for name in patients if name in ("fx-p1", "85", "smart-patient-A")] or patients[:1]
-        runs.append(one_pass("Hilum before HAPI behind SMART Backend Services", arguments.binary, folder / "backend", base, base, setup,
+        runs.append(one_pass("Hilum before HAPI behind SMART Backend Services", arguments.binary, folder / "backend", base, hapi.base, setup,
                              records, kinds, some, {**options, "algorithm": "RS384", "reads": 20}))
         problems = [problem for run in runs for problem in run.problems]
         checks = sum(run.counts["searches"] + run.counts["reads"] + run.counts["refused"] for run in runs)
