@@ -88,6 +88,7 @@ pub(super) async fn run(upstream: &Upstream, a: &Id, b: &Id) -> CheckReport {
         patients_readable: false,
         etag: false,
         version_id: false,
+        if_match: IfMatch::NotTried,
         next_links: Page::None,
         filters: Vec::new(),
     };
