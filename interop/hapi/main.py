@@ -195,7 +195,7 @@ def main():
         check_oracle(definitions, records, hapi.base, kinds)
         patients = arguments.patients.split(",") if arguments.patients else records.patients()
         options = {"definitions": definitions, "test_patients": ("fx-p1", "smart-patient-A"), "algorithm": "ES384",
-                   "reads": None if arguments.full else 60, "foreign": 2}
+                   "reads": None if arguments.full else 60, "foreign": 2 if arguments.full else 1}
         runs = [one_pass("Hilum before HAPI", arguments.binary, folder / "plain", hapi.base, hapi.base, lambda gate: None,
                          records, kinds, patients, options)]
         base, setup = backend(hapi, folder)

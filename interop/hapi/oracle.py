@@ -18,6 +18,7 @@ SHARED = {"Practitioner", "PractitionerRole", "Organization", "Location", "Medic
 
 RELATIVE = re.compile(r"^([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(/_history/[A-Za-z0-9.-]{1,64})?$")
 CODING_PLACES = {"coding", "valueCoding", "tag", "security", "class", "dataAbsentReason", "event", "type", "code", "purposeOfEvent"}
+ATTACHMENTS = {"attachment", "content", "photo", "image", "document", "presentedForm", "contentAttachment", "valueAttachment"}
 MASKED = {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}
 
 
@@ -124,10 +125,13 @@ class Oracle:
         for inner in resource.get("contained", []):
             if inner.get("resourceType") == "Patient" or inner.get("resourceType") not in self.granted:
                 return False
+            # A contained record about another patient cannot be taken out without changing its container's meaning.
+            if any(names_patient(r) and target(r, self.base) != me for r in references(inner, skip=())):
+                return False
         if kind == "Patient":
             return resource["id"] == patient
         if kind in SHARED:
-            return not any(names_patient(r) for r in references(resource, skip=()))
+            return not any(names_patient(r) and target(r, self.base) != me for r in references(resource, skip=()))
         here = lambda paths: any(target(value, self.base) == me for path in paths for value in at(resource, path))
         if kind in ADDED:
             return here([ADDED[kind]])
@@ -171,6 +175,8 @@ class Comparison:
             if is_reference(raw, name):
                 self.reference(raw, actual, path)
             else:
+                if name in ATTACHMENTS and self.is_foreign_url(raw.get("url")):
+                    raw = {key: value for key, value in raw.items() if key != "url"}  # BI-08: removed, whoever serves it
                 self.object(raw, actual, path)
         elif isinstance(raw, list) and isinstance(actual, list):
             if len(raw) != len(actual):
@@ -181,6 +187,9 @@ class Comparison:
                 self.value(one, other, f"{path}[{index}]", name)
         elif raw != actual and not self.same_text(raw, actual, path):
             self.differ(path, f"{short(raw)} became {short(actual)}")
+
+    def is_foreign_url(self, url):
+        return isinstance(url, str) and not url.startswith(self.oracle.base + "/") and not RELATIVE.match(url)
 
     def same_text(self, raw, actual, path):
         if not isinstance(raw, str) or not isinstance(actual, str):

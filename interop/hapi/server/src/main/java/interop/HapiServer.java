@@ -29,6 +29,7 @@ import ca.uhn.fhir.rest.server.provider.ResourceProviderFactory;
 import ca.uhn.fhir.rest.server.util.ISearchParamRegistry;
 import jakarta.persistence.EntityManagerFactory;
 import java.util.Properties;
+import java.util.Set;
 import javax.sql.DataSource;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
@@ -46,6 +47,8 @@ import org.springframework.orm.jpa.LocalContainerEntityManagerFactoryBean;
 import org.springframework.transaction.annotation.EnableTransactionManagement;
 
 public final class HapiServer {
+    private static int port;
+
     private HapiServer() {}
 
     @Configuration
@@ -67,6 +70,8 @@ public final class HapiServer {
             settings.setEnforceReferentialIntegrityOnWrite(false);
             settings.setEnforceReferenceTargetTypes(false);
             settings.setAllowExternalReferences(true);
+            // An absolute reference to itself is a local one, also for searching.
+            settings.setTreatBaseUrlsAsLocal(Set.of("http://127.0.0.1:" + port + "/fhir"));
             settings.setResourceClientIdStrategy(JpaStorageSettings.ClientIdStrategyEnum.ANY);
             settings.setReuseCachedSearchResultsForMillis(null);
             settings.setDeferIndexingForCodesystemsOfSize(0);
@@ -121,7 +126,7 @@ public final class HapiServer {
     }
 
     public static void main(String[] args) throws Exception {
-        int port = Integer.parseInt(args[0]);
+        port = Integer.parseInt(args[0]);
 
         AnnotationConfigApplicationContext beans = new AnnotationConfigApplicationContext(Config.class);
         FhirContext context = beans.getBean(FhirContext.class);
