@@ -102,6 +102,8 @@ pub struct VerifiedAssertion {
     pub client: String,
     /// `jti`.
     pub jti: String,
+    /// RFC 7638 thumbprint of the key it was signed with: one key belongs to one integration (S1-33).
+    pub thumbprint: [u8; 32],
     /// When it may be forgotten: `exp` and the skew, in milliseconds.
     pub forget_at: Millis,
 }
@@ -219,6 +221,6 @@ impl UnverifiedAssertion {
             return Err(InvalidAssertion::Signature);
         }
         let forget_at = self.expires.saturating_add(SKEW_SECONDS + 1).saturating_mul(1_000);
-        Ok(VerifiedAssertion { client: self.client, jti: self.jti, forget_at })
+        Ok(VerifiedAssertion { client: self.client, jti: self.jti, thumbprint: key.thumbprint(), forget_at })
     }
 }

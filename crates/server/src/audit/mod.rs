@@ -223,6 +223,19 @@ impl Audit {
         }
     }
 
+    /// [`Audit::alert`] that waits for nothing: the record is durable with the next commit. For alerts whose cause must not be told by
+    /// how long an answer takes.
+    pub fn alert_soon(&self, tenant: &str, code: &str, text: &str, phi: Phi) {
+        let core = &self.0.core;
+        let queued = alert_record(tenant, code, text, phi).and_then(|record| {
+            let slot = writer::reserve(core, Lane::Release)?;
+            core.queue.push(slot, core.seal(record)?, None)
+        });
+        if let Err(why) = queued {
+            tracing::error!(%tenant, code, %why, "an alert could not be recorded");
+        }
+    }
+
     /// [`Audit::alert`] that tells whether it was recorded. `tenant` may be `_system`.
     ///
     /// # Errors

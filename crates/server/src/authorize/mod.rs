@@ -3,6 +3,7 @@
 //! Every answer that carries or refuses a token is `no-store`; every refusal after authentication is recorded, and one that
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
+mod alarm;
 mod client;
 mod documents;
 mod http;
@@ -23,6 +24,7 @@ use domain::{Millis, Reason, Session, TenantId};
 use oauth::discovery::Endpoints;
 use store::Store;
 
+use self::alarm::Alarms;
 use self::client::Clients;
 use self::probe::LookUps;
 pub use self::tokens::{TokenRefusal, VerifiedTokens};
@@ -60,6 +62,7 @@ struct Service {
     tokens: Arc<VerifiedTokens>,
     clients: Clients,
     look_ups: LookUps,
+    alarms: Alarms,
 }
 
 /// One tenant as the authorization server sees it.
@@ -97,8 +100,10 @@ impl Authorize {
             })
             .collect();
         let clients = Clients::new(broker.clone());
-        let look_ups = LookUps::default();
-        Self(Arc::new(Service { tenants, store, registry, keys, audit, broker, clock, tokens, clients, look_ups }))
+        let (look_ups, alarms) = (LookUps::default(), Alarms::default());
+        let service =
+            Service { tenants, store, registry, keys, audit, broker, clock, tokens, clients, look_ups, alarms };
+        Self(Arc::new(service))
     }
 
     /// The verifier of access tokens, for the gate.

@@ -24,7 +24,8 @@ use oauth::{ErrorCode, form};
 use serde_json::{Value, json};
 use store::{Issue, IssueRefusal, NewSession, UsedAssertion};
 
-use super::client::{Caller, refused};
+use super::alarm;
+use super::client::{Caller, NotAuthenticated, refused};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
 use super::trace::{self, Trace};
@@ -46,15 +47,18 @@ pub(super) struct Denied {
     pub(super) reason: Reason,
     pub(super) standing: Option<Standing>,
     pub(super) patient: Option<Id>,
+    /// The alert it raises, when its reason alone does not say.
+    pub(super) alarm: Option<&'static str>,
 }
 
 impl Denied {
     pub(super) fn new(reason: Reason, code: ErrorCode, says: impl AsRef<str>) -> Self {
-        Self { refused: Refused::new(code, says), reason, standing: None, patient: None }
+        Self { refused: Refused::new(code, says), reason, standing: None, patient: None, alarm: None }
     }
 
     fn unavailable(says: &str) -> Self {
-        Self { refused: Refused::unavailable(says), reason: Reason::Overloaded, standing: None, patient: None }
+        let refused = Refused::unavailable(says);
+        Self { refused, reason: Reason::Overloaded, standing: None, patient: None, alarm: None }
     }
 
     pub(super) fn at(mut self, standing: &Standing, patient: &Id) -> Self {
@@ -134,11 +138,24 @@ impl Service {
             return Err(Refused::unavailable("this node has lost touch with its store"));
         }
         let snapshot = self.registry.snapshot();
-        self.authenticate(tenant, &snapshot, proof, now).await.map_err(|why| {
-            tracing::info!(tenant = %tenant.id, why, "client authentication failed");
-            self.audit.count_unauthenticated(&tenant.id, Reason::ClientInvalid, trace.from().peer);
-            refused()
-        })
+        let why = match self.authenticate(tenant, &snapshot, proof, now).await {
+            Ok(caller) => return Ok(caller),
+            Err(NotAuthenticated::ForeignKey(caller)) => {
+                let mut denied = Denied::new(Reason::ClientInvalid, ErrorCode::InvalidClient, "");
+                (denied.refused, denied.alarm) = (refused(), Some(alarm::FOREIGN_KEY));
+                let used = Some(caller.used());
+                return Err(self.deny(trace, trace.refused_kind(), &caller, used, None, denied).await);
+            }
+            Err(NotAuthenticated::Store(why)) => return Err(store_failed(&why).refused),
+            Err(NotAuthenticated::OtherTenant(client)) => {
+                self.alarm(trace, &client, alarm::FOREIGN_CLIENT);
+                "a client of another tenant"
+            }
+            Err(NotAuthenticated::Because(why)) => why,
+        };
+        tracing::info!(tenant = %tenant.id, why, "client authentication failed");
+        self.audit.count_unauthenticated(&tenant.id, Reason::ClientInvalid, trace.from().peer);
+        Err(refused())
     }
 
     /// Records a refusal and uses its assertion up; a replayed one is told from the rest by nothing but `invalid_client`.
@@ -162,6 +179,9 @@ impl Service {
                     denied.refused = Refused::unavailable("the store failed");
                 }
             }
+        }
+        if let Some(code) = denied.alarm.or_else(|| alarm::of(kind, denied.reason)) {
+            self.alarm(trace, &caller.integration.id, code);
         }
         let mut record = trace.record(kind, Outcome::Denied, &caller.integration, &caller.assertion.jti);
         if let Some(standing) = &denied.standing {

@@ -45,6 +45,26 @@ impl Trace {
         record
     }
 
+    /// In which tenant.
+    pub(super) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// What was asked, e.g. `POST oauth/token`.
+    pub(super) fn request(&self) -> &'static str {
+        self.request
+    }
+
+    /// The kind of the record that refuses it.
+    pub(super) fn refused_kind(&self) -> Kind {
+        match self.request {
+            "POST oauth/launch" => Kind::LaunchDenied,
+            "POST oauth/revoke" => Kind::TokenRevoke,
+            "POST oauth/introspect" => Kind::TokenIntrospect,
+            _ => Kind::TokenDenied,
+        }
+    }
+
     /// Where it came from.
     pub(super) fn from(&self) -> &Origin {
         &self.from

@@ -25,7 +25,7 @@ use server::broker::Broker;
 use server::clock::Clock;
 use server::keys::KeyRing;
 use server::registry::{Registry, approval_digest};
-use server::settings::UpstreamAuth;
+use server::settings::{OutboundSettings, UpstreamAuth};
 use store::{Change, PutApproval, PutIntegration, Store};
 use tower::ServiceExt as _;
 use vault::RootKey;
@@ -67,6 +67,11 @@ impl World {
     }
 
     pub async fn with(terms: Terms) -> Self {
+        Self::reaching(terms, &loopback()).await
+    }
+
+    /// One that may also fetch from where `outbound` says.
+    pub async fn reaching(terms: Terms, outbound: &OutboundSettings) -> Self {
         let mut resources = demo_ehr::fixture();
         resources.push(json!({"resourceType": "Patient", "id": "PR", "link": [{"other": {"reference": "Patient/P1"}, "type": "replaced-by"}]}));
         resources.push(json!({"resourceType": "Patient", "id": "PU"}));
@@ -93,7 +98,7 @@ impl World {
             .unwrap();
         let registry =
             Registry::open(store.clone(), &tenants, audit.clone(), keys.clone(), clock.clone()).await.unwrap();
-        let broker = Broker::new(&tenants, &loopback(), keys.clone(), clock.clone()).unwrap();
+        let broker = Broker::new(&tenants, outbound, keys.clone(), clock.clone()).unwrap();
         let authorize = Authorize::new(
             &tenants,
             store.clone(),
@@ -232,6 +237,11 @@ impl World {
         let issued = self.token(&format!("launch={ticket}")).await;
         assert_eq!(issued.status, 200, "{}", issued.body);
         issued.body["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Codes of the alerts raised so far, oldest first.
+    pub async fn alerts(&self) -> Vec<String> {
+        self.records(Kind::Alert).await.into_iter().rev().map(|alert| alert.reason).collect()
     }
 
     pub async fn records(&self, kind: Kind) -> Vec<RecordView> {
