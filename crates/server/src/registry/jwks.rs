@@ -1,11 +1,15 @@
 //! Public keys of integrations: a JWK Set by value is read, refused if it holds a secret, and kept in one canonical form.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use serde_json::{Map, Value, json};
 use store::Thumbprint;
 
+/// Longest name of a key.
+const KID_MAX: usize = 128;
 /// Most keys in one set: two in use and a few to come.
 const KEYS_MAX: usize = 8;
 /// Longest set read.
@@ -58,9 +62,55 @@ pub(crate) fn read(value: &Value) -> Result<PublicKeys, Vec<String>> {
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
+    for (name, uses) in names(&out) {
+        if uses > 1 {
+            // An assertion must name one key and no other (CA-06).
+            mistakes.push(format!("`kid` `{name}` is the name of {uses} keys for the same algorithm"));
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
     out.sort_by(|(a, _), (b, _)| a.cmp(b));
     let (thumbprints, keys): (Vec<_>, Vec<_>) = out.into_iter().map(|(print, key)| (Thumbprint(print), key)).unzip();
     Ok(PublicKeys { text: json!({ "keys": keys }).to_string(), thumbprints })
+}
+
+/// How often each name is used for one algorithm.
+fn names(keys: &[(String, Value)]) -> BTreeMap<&str, usize> {
+    let mut out: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for (_, key) in keys {
+        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+        *out.entry((text("kid"), format!("{} {}", text("kty"), text("crv")))).or_default() += 1;
+    }
+    let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((name, _), uses) in out {
+        let entry = most.entry(name).or_default();
+        *entry = uses.max(*entry);
+    }
+    most
+}
+
+/// Algorithms a key of this kind signs client assertions with.
+fn algorithms(kind: &str, curve: &str) -> &'static [&'static str] {
+    match (kind, curve) {
+        ("EC", "P-256") => &["ES256"],
+        ("EC", "P-384") => &["ES384"],
+        ("RSA", _) => &["RS384", "PS256"],
+        _ => &[],
+    }
+}
+
+/// Whether any key of a set can sign with one of these algorithms; an empty list is every algorithm.
+pub(crate) fn can_sign(set: &str, listed: &BTreeSet<String>) -> bool {
+    let Ok(set) = serde_json::from_str::<Value>(set) else { return false };
+    let mut keys = set.get("keys").and_then(Value::as_array).into_iter().flatten();
+    listed.is_empty()
+        || keys.any(|key| {
+            let text = |name: &str| key.get(name).and_then(Value::as_str);
+            let fitting = algorithms(text("kty").unwrap_or_default(), text("crv").unwrap_or_default());
+            fitting.iter().any(|name| listed.contains(*name) && text("alg").is_none_or(|alg| alg == *name))
+        })
 }
 
 fn one(key: &Value) -> Result<(String, Value), String> {
@@ -95,14 +145,24 @@ fn one(key: &Value) -> Result<(String, Value), String> {
     if text("use").is_some_and(|purpose| purpose != "sig") {
         return Err("`use` must be `sig`".into());
     }
-    for name in ["kid", "alg"] {
-        if let Some(value) = text(name) {
-            if value.is_empty() || value.len() > 128 {
-                return Err(format!("`{name}` must have 1 to 128 characters"));
-            }
-            public.insert(name.into(), value.into());
-        }
+    if key.get("key_ops").is_some_and(|uses| uses.as_array().is_none_or(|uses| !uses.iter().any(|one| one == "verify")))
+    {
+        return Err("`key_ops` must hold `verify`".into());
     }
+    let Some(kid) = text("kid").filter(|kid| (1..=KID_MAX).contains(&kid.len())) else {
+        return Err(format!("`kid` of 1 to {KID_MAX} characters is missing; an assertion names its key by it"));
+    };
+    public.insert("kid".into(), kid.into());
+    if let Some(value) = key.get("alg") {
+        let fitting = algorithms(text("kty").unwrap_or_default(), text("crv").unwrap_or_default());
+        let Some(alg) = value.as_str().filter(|alg| fitting.contains(alg)) else {
+            return Err(format!("`alg` must be {} or absent for this key", fitting.join(" or ")));
+        };
+        public.insert("alg".into(), alg.into());
+    }
+    // The reader that will judge assertions by this key must take it: a point off its curve is no key.
+    let set = json!({ "keys": [public] }).to_string();
+    oauth::KeySet::parse(set.as_bytes()).map_err(|why| why.to_string())?;
     let thumbprint = B64.encode(digest(&SHA256, canonical.as_bytes()));
     Ok((thumbprint, Value::Object(public)))
 }
@@ -120,37 +180,65 @@ mod tests {
 
     #[test]
     fn rfc_7638_thumbprint_and_canonical_form() {
-        let set = json!({ "keys": [{ "kty": "RSA", "n": N, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29", "x": "gone" }] });
+        let set = json!({ "keys": [{ "kty": "RSA", "n": N, "e": "AQAB", "alg": "RS384", "kid": "2011-04-29", "x": "gone" }] });
         let read = read(&set).unwrap();
         assert_eq!(read.thumbprints, [Thumbprint("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".into())]);
         assert!(!read.text.contains("gone"));
         assert_eq!(super::read(&Value::String(read.text.clone())).unwrap(), read, "canonical text reads as itself");
     }
 
+    /// The public key of RFC 7515 §A.3.1.
+    const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+
+    fn ec(more: Value) -> Value {
+        let mut key = json!({ "kty": "EC", "crv": "P-256", "x": X, "y": Y, "kid": "k" });
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        key
+    }
+
     #[test]
-    fn private_weak_and_malformed_keys_are_refused() {
-        let x = B64.encode([1; 32]);
-        let ec = |more: Value| {
-            let mut key = json!({ "kty": "EC", "crv": "P-256", "x": x, "y": x });
-            key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            json!({ "keys": [key] })
-        };
-        assert!(read(&ec(json!({}))).is_ok());
-        for bad in [
-            ec(json!({ "d": x })),
-            ec(json!({ "k": x })),
-            ec(json!({ "x": "AA" })),
-            ec(json!({ "crv": "P-521" })),
-            ec(json!({ "use": "enc" })),
-            ec(json!({ "kid": "" })),
-            json!({ "keys": [] }),
-            json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }),
-            json!({ "keys": [{ "kty": "RSA", "n": B64.encode([1; 128]), "e": "AQAB" }] }),
-            json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": x }, { "kty": "EC", "crv": "P-256", "x": x, "y": x }] }),
-            json!([]),
-            json!("{"),
+    fn s1_33_private_weak_and_malformed_keys_are_refused() {
+        let set = |more| json!({ "keys": [ec(more)] });
+        assert!(read(&set(json!({}))).is_ok());
+        assert!(read(&set(json!({ "alg": "ES256", "use": "sig", "key_ops": ["verify"] }))).is_ok());
+        let rsa = json!({ "kty": "RSA", "n": N, "e": "AQAB", "kid": "k" });
+        assert!(read(&json!({ "keys": [ec(json!({})), rsa.clone()] })).is_ok(), "one name for two algorithms");
+        for (bad, says) in [
+            (set(json!({ "d": X })), "private"),
+            (set(json!({ "k": X })), "private"),
+            (set(json!({ "x": "AA" })), "32 bytes"),
+            (set(json!({ "x": X, "y": X })), "malformed"),
+            (set(json!({ "crv": "P-521" })), "neither"),
+            (set(json!({ "use": "enc" })), "`sig`"),
+            (set(json!({ "kid": "" })), "`kid`"),
+            (set(json!({ "kid": null })), "`kid`"),
+            (set(json!({ "kid": "x".repeat(129) })), "`kid`"),
+            (set(json!({ "alg": "RS256" })), "ES256"),
+            (set(json!({ "alg": "none" })), "ES256"),
+            (set(json!({ "key_ops": ["sign"] })), "`verify`"),
+            (json!({ "keys": [] }), "1 to 8"),
+            (json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }), "private"),
+            (json!({ "keys": [{ "kty": "RSA", "n": B64.encode([1; 128]), "e": "AQAB", "kid": "k" }] }), "2048"),
+            (
+                json!({ "keys": [rsa, { "kty": "RSA", "n": B64.encode([0xff; 256]), "e": "AQAB", "kid": "k" }] }),
+                "2 keys",
+            ),
+            (json!({ "keys": [ec(json!({})), ec(json!({ "kid": "l" }))] }), "twice"),
+            (json!([]), "RFC 7517"),
+            (json!("{"), "JSON"),
         ] {
-            assert!(read(&bad).is_err(), "{bad}");
+            let mistakes = read(&bad).unwrap_err();
+            assert!(mistakes.iter().any(|what| what.contains(says)), "{bad}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_set_must_fit_the_listed_algorithms() {
+        let set = json!({ "keys": [ec(json!({}))] }).to_string();
+        for (listed, fits) in [(&[][..], true), (&["ES256", "RS384"], true), (&["ES384"], false), (&["none"], false)] {
+            let listed = listed.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(can_sign(&set, &listed), fits, "{listed:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reading what people send: every mistake of an object at once, each naming its field.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRequest, Request};
 use domain::{
     Approval, ClientAuth, Integration, IntegrationStatus, Keys, Millis, TaskProfile, TaskRef, TenantId, Terms,
@@ -221,7 +223,12 @@ fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String
     {
         fields.mistakes.push(format!("`auth.method`: `{method}`; private_key_jwt is the only method there is (S1-30)"));
     }
-    let (algorithms, audience) = (fields.maybe("algorithms"), fields.maybe("audience"));
+    let (algorithms, audience) = (fields.maybe::<BTreeSet<String>>("algorithms"), fields.maybe("audience"));
+    if let (Some((Keys::Jwks(set), _)), Some(listed)) = (&keys, &algorithms)
+        && !jwks::can_sign(set, listed)
+    {
+        fields.mistakes.push("`auth.algorithms` names no algorithm that a key of `auth.keys.jwks` signs with".into());
+    }
     let read = keys.map(|(keys, thumbprints)| {
         let auth =
             ClientAuth { keys, algorithms: algorithms.unwrap_or_default(), audience: audience.unwrap_or_default() };

@@ -100,7 +100,8 @@ async fn every_mistake_is_shown_with_its_line() {
     {
         let (status, problem) = apply(&bench, "", text).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
-        assert_eq!(problem["mistakes"][0]["line"], line, "{text}: {problem}");
+        let mistakes = problem["mistakes"].as_array().unwrap();
+        assert!(mistakes.iter().any(|one| one["line"] == line), "{text}: {problem}");
     }
 }
 

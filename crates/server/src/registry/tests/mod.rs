@@ -6,6 +6,7 @@ mod feed;
 mod manifest;
 mod people;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -167,11 +168,22 @@ pub(super) fn mercy() -> TenantId {
     "mercy".parse().unwrap()
 }
 
-/// A public P-256 key that differs by `byte`.
+/// A public P-256 key that differs by `byte`, the same one each time.
 pub(super) fn jwks(byte: u8) -> Value {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
     use base64::Engine as _;
-    let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([byte; 32]);
-    json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": x, "kid": "k" }] })
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+    static MADE: Mutex<BTreeMap<u8, (String, String)>> = Mutex::new(BTreeMap::new());
+    let (x, y) = MADE
+        .lock()
+        .entry(byte)
+        .or_insert_with(|| {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+            (B64.encode(x), B64.encode(y))
+        })
+        .clone();
+    json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "k" }] })
 }
 
 pub(super) fn registration() -> Value {
