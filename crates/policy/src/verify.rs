@@ -179,9 +179,26 @@ fn read(plan: &Plan, id: &Id, document: &Document<'_>, answer: &UpstreamAnswer) 
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` by its shape (RFC 9110 §5.6.7); a header is no place for other text.
+/// `Sun, 06 Nov 1994 08:49:37 GMT` and no other words (RFC 9110 §5.6.7): a header is no place for free text.
 fn is_http_date(text: &str) -> bool {
-    text.len() == 29
-        && text.ends_with(" GMT")
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b',' | b':'))
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let digits = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((day, rest)) = text.split_once(", ") else { return false };
+    let [date, month, year, time, "GMT"] = rest.split(' ').collect::<Vec<_>>()[..] else { return false };
+    DAYS.contains(&day)
+        && MONTHS.contains(&month)
+        && digits(date, 2)
+        && digits(year, 4)
+        && matches!(time.split(':').collect::<Vec<_>>()[..], [h, m, s] if [h, m, s].iter().all(|part| digits(part, 2)))
+}
+
+#[test]
+fn last_modified_is_a_date_and_nothing_else() {
+    assert!(is_http_date("Sun, 06 Nov 1994 08:49:37 GMT"));
+    for text in
+        ["Patient P2 Zwei mrn two   GMT", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nov 1994 8:49:37 GMT", "", "P2"]
+    {
+        assert!(!is_http_date(text), "`{text}`");
+    }
 }

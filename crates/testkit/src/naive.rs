@@ -17,25 +17,100 @@ pub struct Session<'a> {
     pub shared: &'a [&'a str],
 }
 
-/// Where the types this module knows say whose they are.
-const SUBJECTS: [(&str, &str); 10] = [
-    ("Observation", "subject"),
-    ("Condition", "subject"),
-    ("Encounter", "subject"),
-    ("MedicationRequest", "subject"),
-    ("DocumentReference", "subject"),
-    ("Procedure", "subject"),
-    ("Immunization", "patient"),
+/// Where a resource of one patient says whose it is: read off the R4 resource pages, apart from the tables of `fhir`.
+const SUBJECTS: [(&str, &str); 58] = [
+    ("AdverseEvent", "subject"),
     ("AllergyIntolerance", "patient"),
+    ("Basic", "subject"),
+    ("BodyStructure", "patient"),
+    ("CarePlan", "subject"),
+    ("CareTeam", "subject"),
+    ("ChargeItem", "subject"),
+    ("Claim", "patient"),
+    ("ClaimResponse", "patient"),
+    ("ClinicalImpression", "subject"),
+    ("Composition", "subject"),
+    ("Condition", "subject"),
+    ("Consent", "patient"),
+    ("Contract", "subject"),
     ("Coverage", "beneficiary"),
+    ("CoverageEligibilityRequest", "patient"),
+    ("CoverageEligibilityResponse", "patient"),
+    ("DetectedIssue", "patient"),
+    ("Device", "patient"),
+    ("DeviceRequest", "subject"),
+    ("DeviceUseStatement", "subject"),
+    ("DiagnosticReport", "subject"),
+    ("DocumentManifest", "subject"),
+    ("DocumentReference", "subject"),
+    ("Encounter", "subject"),
+    ("EnrollmentRequest", "candidate"),
+    ("EpisodeOfCare", "patient"),
+    ("ExplanationOfBenefit", "patient"),
+    ("FamilyMemberHistory", "patient"),
+    ("Flag", "subject"),
+    ("Goal", "subject"),
+    ("GuidanceResponse", "subject"),
+    ("ImagingStudy", "subject"),
+    ("Immunization", "patient"),
+    ("ImmunizationEvaluation", "patient"),
+    ("ImmunizationRecommendation", "patient"),
+    ("Invoice", "subject"),
+    ("MeasureReport", "subject"),
+    ("Media", "subject"),
+    ("MedicationAdministration", "subject"),
+    ("MedicationDispense", "subject"),
+    ("MedicationRequest", "subject"),
+    ("MedicationStatement", "subject"),
+    ("MolecularSequence", "patient"),
+    ("NutritionOrder", "patient"),
+    ("Observation", "subject"),
+    ("Procedure", "subject"),
+    ("QuestionnaireResponse", "subject"),
+    ("RelatedPerson", "patient"),
+    ("RequestGroup", "subject"),
+    ("ResearchSubject", "individual"),
+    ("RiskAssessment", "subject"),
+    ("ServiceRequest", "subject"),
+    ("Specimen", "subject"),
+    ("SupplyDelivery", "patient"),
+    ("SupplyRequest", "deliverTo"),
     ("Task", "for"),
+    ("VisionPrescription", "patient"),
 ];
+
+/// Types with several parties (p3): where the patient must be found, then where else a party may stand.
+const PARTIES: [(&str, &str, &[&str]); 11] = [
+    ("Account", "subject", &["guarantor.party"]),
+    ("Appointment", "participant.actor", &[]),
+    ("AppointmentResponse", "actor", &[]),
+    ("AuditEvent", "entity.what", &["agent.who"]),
+    ("Communication", "subject", &["sender", "recipient"]),
+    ("CommunicationRequest", "subject", &["sender", "recipient", "requester"]),
+    ("Group", "member.entity", &[]),
+    ("List", "subject", &["source"]),
+    ("Person", "link.target", &[]),
+    ("Provenance", "target", &["agent.who", "agent.onBehalfOf", "entity.what"]),
+    ("Schedule", "actor", &[]),
+];
+
+/// `(type, element)` by which each owned type but Patient can be made some patient's.
+pub fn owned_types() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SUBJECTS.iter().copied().chain(PARTIES.iter().map(|(kind, at, _)| (*kind, *at)))
+}
+
+/// Where `kind` names parties, any of whom refuses the whole resource if they may be somebody else.
+#[must_use]
+pub fn parties(kind: &str) -> Vec<&'static str> {
+    let found = PARTIES.iter().filter(|(known, ..)| *known == kind);
+    found.flat_map(|(_, at, others)| std::iter::once(*at).chain(others.iter().copied())).collect()
+}
 
 /// Every type this module has an opinion on.
 #[must_use]
 pub fn known_types() -> Vec<&'static str> {
-    let mut all: Vec<_> = SUBJECTS.iter().map(|(kind, _)| *kind).collect();
-    all.extend(["Patient", "Appointment", "Practitioner", "Organization", "Location", "Medication"]);
+    let mut all: Vec<_> = owned_types().map(|(kind, _)| kind).collect();
+    all.extend(["Patient", "Practitioner", "Organization", "Location", "Medication"]);
     all
 }
 
@@ -51,15 +126,12 @@ pub fn may_release(session: &Session<'_>, resource: &Value) -> bool {
     let (Some(kind), Some(id)) = (text(resource, "resourceType"), text(resource, "id")) else { return false };
     let owned = match kind {
         "Patient" => id == session.patient,
-        "Appointment" => {
-            let actors: Vec<&Value> = list(resource.get("participant"))
-                .into_iter()
-                .filter_map(|participant| participant.get("actor"))
-                .collect();
-            actors.iter().any(|actor| is_session(session, actor))
-                && actors.iter().all(|actor| !may_be_other(session, actor))
-        }
         kind if session.shared.contains(&kind) => !mentions_other(session, resource),
+        kind if !parties(kind).is_empty() => {
+            let found: Vec<&Value> = parties(kind).into_iter().flat_map(|path| at(resource, path)).collect();
+            found.iter().any(|party| is_session(session, party))
+                && found.iter().all(|party| !may_be_other(session, resource, party))
+        }
         kind => SUBJECTS.iter().find(|(known, _)| *known == kind).is_some_and(|(_, element)| {
             let subjects = list(resource.get(*element));
             !subjects.is_empty() && subjects.iter().all(|subject| is_session(session, subject))
@@ -68,15 +140,28 @@ pub fn may_release(session: &Session<'_>, resource: &Value) -> bool {
     owned && granted(session, kind, resource) && contains_nothing_else(session, resource)
 }
 
-/// The first thing in a released body that must not be there: another patient's reference, or an upstream URL.
+/// The first thing in a released body that must not be there: another patient's reference, a name or identifier at a
+/// reference to something that is not in the body, or an upstream URL.
 #[must_use]
 pub fn leak(session: &Session<'_>, body: &Value) -> Option<String> {
+    let mut there = Vec::new();
+    visit(body, &mut |object| {
+        if let (Some(Value::String(kind)), Some(Value::String(id))) = (object.get("resourceType"), object.get("id")) {
+            there.push(format!("{kind}/{id}"));
+        }
+    });
     let mut found = None;
     visit(body, &mut |object| {
-        if let Some(reference) = object.get("reference").and_then(Value::as_str)
-            && names_other(session, reference)
-        {
-            found = Some(reference.to_owned());
+        if let Some(reference) = object.get("reference").and_then(Value::as_str) {
+            let named = object.contains_key("display") || object.contains_key("identifier");
+            let plain = reference.split("/_history/").next().unwrap_or("");
+            let plain = plain.strip_prefix("https://pep/fhir/").unwrap_or(plain);
+            let known = there.iter().any(|there| there == plain)
+                || plain.starts_with('#')
+                || plain.strip_prefix("Patient/") == Some(session.patient);
+            if names_other(session, reference) || (named && !known) {
+                found = Some(reference.to_owned());
+            }
         }
         for value in object.values().filter_map(Value::as_str) {
             if value.starts_with(session.upstream)
@@ -91,6 +176,17 @@ pub fn leak(session: &Session<'_>, body: &Value) -> Option<String> {
 
 fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
     value.get(name)?.as_str()
+}
+
+/// Everything at a dotted path, through lists.
+fn at<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
+    path.split('.')
+        .fold(vec![value], |found, name| {
+            found.into_iter().flat_map(|value| list(Some(value))).filter_map(|value| value.get(name)).collect()
+        })
+        .into_iter()
+        .flat_map(|value| list(Some(value)))
+        .collect()
 }
 
 fn list(value: Option<&Value>) -> Vec<&Value> {
@@ -133,11 +229,20 @@ fn public_own(session: &Session<'_>, reference: &str) -> bool {
 }
 
 /// Anything that is neither the session's patient nor plainly a thing that is no person under care.
-fn may_be_other(session: &Session<'_>, reference: &Value) -> bool {
+fn may_be_other(session: &Session<'_>, resource: &Value, reference: &Value) -> bool {
     if is_session(session, reference) {
         return false;
     }
     let Some(text) = text(reference, "reference") else { return true };
+    if let Some(id) = text.strip_prefix('#') {
+        // Something contained, which is judged apart; a person or a group there can stand for anybody.
+        let inner = list(resource.get("contained"));
+        let Some(inner) = inner.iter().find(|inner| inner.get("id").and_then(Value::as_str) == Some(id)) else {
+            return true;
+        };
+        let kind = inner.get("resourceType").and_then(Value::as_str).unwrap_or("");
+        return matches!(kind, "Patient" | "Group" | "Person") || kind.parse::<fhir::ResourceType>().is_err();
+    }
     let text = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).map_or(text, |rest| {
         // What follows the host; a path above the type is the server's own business.
         rest.split_once('/').map_or("", |(_, path)| path)

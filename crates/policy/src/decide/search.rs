@@ -14,12 +14,16 @@ use crate::permit::{Plan, Shape, UpstreamCall};
 /// An id no server gives out: 64 characters of one kind. Sent where a search can match nothing.
 const NO_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// Most types a bare id is spelled out for; the widest list R4 gives a parameter short of "any" has ten.
+const SPELLED_OUT_MAX: usize = 12;
+
 pub(super) fn plan(frame: Frame<'_>, mut search: Search) -> Result<Plan, Denial> {
     let kind = search.kind;
     frame.check_scope(kind, Actions::SEARCH)?;
     let named = name_patient(&frame, &mut search)?;
     frame.check_type(kind)?;
     refuse_inference(&frame, &search)?;
+    refuse_masked_sort(&search)?;
     if search.count == Some(0) {
         return Err(Denial::new(Reason::NotSupported, "`_count=0` asks for a total, which is not offered"));
     }
@@ -29,7 +33,10 @@ pub(super) fn plan(frame: Frame<'_>, mut search: Search) -> Result<Plan, Denial>
     search.params.dedup();
     // Inclusion follows the grants; what is dropped is missing from the self link (IN-02, IN-06).
     search.includes.retain(|include| may_include(&frame, include));
-    search.revincludes.retain(|include| frame.grants.includes(include.source));
+    // From a type that is nobody's, reverse includes would look through everybody's records for the session's few.
+    search.revincludes.retain(|include| {
+        frame.grants.includes(include.source) && (narrowed_by.is_some() || frame.grants.shares(include.source))
+    });
     search.count = search.count.map(|count| count.min(frame.rules.count_max));
     search.total = None;
     let applied = search.canonical_query();
@@ -74,7 +81,11 @@ enum Meaning {
     Other,
     /// Some instance of ours that is no patient, in relative form.
     Instance(String),
-    /// Left as it is: a canonical URL, or a bare id of something that need not be a patient.
+    /// A bare id where several types may stand, a patient among them: each type but another patient, in relative form.
+    Instances(Vec<String>),
+    /// A bare id where too many types may stand to spell them out.
+    Ambiguous,
+    /// Left as it is: a canonical URL, or a bare id where no patient may stand.
     Kept,
     /// Can match nothing here: another server's instance, or not a patient where only the patient counts.
     Nothing,
@@ -116,6 +127,13 @@ fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial>
                 }
                 Meaning::Other => others += 1,
                 Meaning::Instance(text) => kept.push(text),
+                Meaning::Instances(texts) => kept.extend(texts),
+                Meaning::Ambiguous => {
+                    return Err(Denial::new(
+                        Reason::NotSupported,
+                        format!("`{}`: give the type too, as `Type/id`", param.name),
+                    ));
+                }
                 Meaning::Kept => kept.push(value.clone()),
                 Meaning::Nothing => {}
             }
@@ -175,7 +193,16 @@ fn meaning(
         Reference::Other(id) if Id::fits(id) => match target {
             Some(target) => instance(target, id),
             None if only_patient || param.targets == [ResourceType::PATIENT] => instance(ResourceType::PATIENT, id),
-            None if param.patient && id == patient => Meaning::Kept,
+            // Sent bare it would also ask after another patient of that id, whose references are masked (p11).
+            None if param.patient && param.targets.len() > SPELLED_OUT_MAX => Meaning::Ambiguous,
+            None if param.patient => Meaning::Instances(
+                param
+                    .targets
+                    .iter()
+                    .filter(|kind| **kind != ResourceType::PATIENT || id == patient)
+                    .map(|kind| format!("{kind}/{id}"))
+                    .collect(),
+            ),
             None => match param.targets {
                 [only] => instance(*only, id),
                 _ => Meaning::Kept,
@@ -203,6 +230,17 @@ fn refuse_inference(frame: &Frame<'_>, search: &Search) -> Result<(), Denial> {
         }
     }
     Err(Denial::new(Reason::NotSupported, format!("`{}`: chains and reverse chains are not offered", first.param)))
+}
+
+/// An order by references that may be masked would tell something of them (p11).
+fn refuse_masked_sort(search: &Search) -> Result<(), Denial> {
+    let masked = search.sort.iter().find(|(name, _)| {
+        params::find(search.kind, name).is_some_and(|param| param.patient && !narrows(search.kind, param))
+    });
+    match masked {
+        Some((name, _)) => Err(Denial::new(Reason::NotSupported, format!("sorting by `{name}` is not offered"))),
+        None => Ok(()),
+    }
 }
 
 fn may_include(frame: &Frame<'_>, include: &Include) -> bool {

@@ -45,6 +45,10 @@ impl Plan {
                     Party::OtherPatient
                 }
             }
+            // `…/Patient/P2/Observation/O2`: a thing reached through a patient's record names that patient.
+            Reference::Absolute { base, .. } if base.split('/').any(|segment| segment == "Patient") => {
+                Party::OtherPatient
+            }
             Reference::Relative { kind, .. } | Reference::Absolute { kind, .. } => Party::Thing(kind),
             Reference::Fragment(_) => Party::Contained,
             Reference::Other(_) => Party::Unknown,
@@ -173,6 +177,8 @@ fn is_subsetted(resource: Value<'_>) -> bool {
 pub(super) fn contained_fits(plan: &Plan, kind: ResourceType, inner: Value<'_>, outer: Value<'_>) -> bool {
     let paths = match owner::rule(kind) {
         OwnerRule::Own => return false,
+        // A Person is somebody, and contained without a link nobody knows who.
+        OwnerRule::EveryParty(_) if kind == ResourceType::PERSON => return false,
         OwnerRule::Outside => return true,
         OwnerRule::Primary(paths) | OwnerRule::Added(paths) | OwnerRule::EveryParty(paths) => paths,
     };

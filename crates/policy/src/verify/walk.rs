@@ -1,8 +1,8 @@
 //! Walks a resource that may be released: what it says of others is masked (p11), what it must not hold refuses it.
 
-use fhir::ResourceType;
 use fhir::json::{Kind, Value, quote};
 use fhir::references::{self, Place, Reference};
+use fhir::{Id, ResourceType};
 
 use super::edit::Edits;
 use super::judge::{self, Party, Refusal};
@@ -90,12 +90,13 @@ impl<'d> Walk<'_, 'd> {
     }
 
     fn object(&mut self, name: &str, place: Place, object: Value<'d>) -> Result<(), Refusal> {
-        let (mut reference, mut names_someone, mut url) = (None, false, None);
+        let (mut reference, mut names_someone, mut url, mut says_patient) = (None, false, None, false);
         for (key, value) in object.members() {
             match &*key.text() {
                 "reference" if value.is_string() => reference = Some(value),
                 "identifier" | "display" => names_someone = true,
                 "url" if value.is_string() => url = Some(value),
+                "type" => says_patient |= value.is_str("Patient"),
                 // A resource anywhere but at the root or in `contained` was not judged.
                 "resourceType" => return Err(Refusal),
                 _ => {}
@@ -104,8 +105,9 @@ impl<'d> Walk<'_, 'd> {
         if let Some(reference) = reference {
             return self.reference(place, object, reference);
         }
-        if names_someone && (place.is_reference() || name.ends_with("Reference")) {
-            if self.strict && object.get("type").is_some_and(|kind| kind.is_str("Patient")) {
+        // `type` says it where no table does: a Reference in an element nobody defined.
+        if names_someone && (says_patient || place.is_reference() || name.ends_with("Reference")) {
+            if self.strict && says_patient {
                 return Err(Refusal);
             }
             self.edits.replace(object.span(), MASKED);
@@ -175,17 +177,43 @@ impl<'d> Walk<'_, 'd> {
         let Some(text) = value.as_str() else { return };
         let (ours, theirs) = (&self.plan.public_base, &self.plan.upstream_base);
         if name == "div" {
-            if text.contains(theirs.as_str()) {
-                self.edits.replace(value.span(), quote(&text.replace(theirs.as_str(), ours)));
+            let linked = self.without_links(&text.replace(theirs.as_str(), ours));
+            if linked != *text {
+                self.edits.replace(value.span(), quote(&linked));
             }
             return;
         }
         if let Some(rest) = below(&text, theirs).or_else(|| below(&text, ours)) {
             let rest = if self.names_other(rest.trim_start_matches('/')) { "/Patient" } else { rest };
             self.edits.replace(value.span(), quote(&format!("{ours}{rest}")));
-        } else if text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text) {
+        } else if (text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text))
+            || names_elsewhere(name, &text)
+        {
             self.edits.replace(value.span(), quote("Patient"));
         }
+    }
+
+    /// A narrative whose links into other patients' records have lost the id; its words cannot be judged (CT-03).
+    fn without_links(&self, div: &str) -> String {
+        const LINK: &str = "Patient/";
+        let mut out = String::with_capacity(div.len());
+        let mut rest = div;
+        while let Some((before, after)) = rest.split_once(LINK) {
+            out.push_str(before);
+            let is_id = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'%' | b'_');
+            let end = after.bytes().position(|b| !is_id(b)).unwrap_or(after.len());
+            let (id, behind) = after.split_at_checked(end).unwrap_or((after, ""));
+            // In an attribute or a URL; "patient/caregiver" in prose stays.
+            let is_link = before.ends_with(['"', '\'', '/', '=']);
+            let is_own = id == self.plan.patient.as_str();
+            out.push_str(if is_link && !is_own { "Patient" } else { LINK });
+            if !is_link || is_own {
+                out.push_str(id);
+            }
+            rest = behind;
+        }
+        out.push_str(rest);
+        out
     }
 
     /// Whether a relative URL goes through another patient's record.
@@ -210,6 +238,15 @@ impl<'d> Walk<'_, 'd> {
     }
 }
 
+/// Whether a URL, on whatever host and however spelt, goes to some patient's record: not ours, so not the session's.
+/// Names of code systems and of extensions can look like it and are nobody.
+fn names_elsewhere(name: &str, text: &str) -> bool {
+    !matches!(name, "system" | "url" | "fullUrl")
+        && text.contains("://")
+        && !text.contains(char::is_whitespace)
+        && text.split(['/', '?', '#', '|']).skip_while(|segment| *segment != "Patient").nth(1).is_some_and(Id::fits)
+}
+
 /// What follows `base` in `text`, if `text` is at or below it.
 fn below<'t>(text: &'t str, base: &str) -> Option<&'t str> {
     text.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#', '|']))
@@ -217,7 +254,7 @@ fn below<'t>(text: &'t str, base: &str) -> Option<&'t str> {
 
 /// Elements of type Attachment in R4, by name.
 fn is_attachment(name: &str) -> bool {
-    matches!(name, "photo" | "presentedForm" | "content" | "document" | "image" | "attachment")
+    matches!(name, "photo" | "presentedForm" | "content" | "document" | "image" | "attachment" | "form")
         || name.ends_with("Attachment")
 }
 

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod attacks;
 mod fixture;
 mod includes;
 mod naive;
