@@ -184,3 +184,26 @@ async fn s2_09_and_s0_05_environment_and_approval_must_fit() {
     assert_eq!(world.launch_by(&key, "launcher-test", json!({})).await.error(), (400, "unauthorized_client"));
     assert_eq!(world.ehr.requests.count(), 0, "no look-up without leave");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_38_a_rotation_by_another_process_is_followed_within_a_second() {
+    let world = World::new().await;
+    let mercy: domain::TenantId = "mercy".parse().unwrap();
+    let old = world.access().await;
+    let root = vault::RootKey::parse(&[7; 32]).unwrap();
+    let elsewhere = server::keys::KeyRing::open(&root, &world.store, std::slice::from_ref(&mercy), NOW).await.unwrap();
+    let kid = elsewhere.rotate_token_key(&mercy, NOW).await.unwrap();
+    let seen = || world.keys.token_signer(&mercy).unwrap().kid() == kid;
+    for _ in 0..100 {
+        if seen() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(seen());
+    assert!(world.tokens.verify(&mercy, &old, NOW).is_ok(), "the old key verifies on");
+    let new = world.access().await;
+    assert!(world.tokens.verify(&mercy, &new, NOW).is_ok());
+    let published = world.get("/mercy/oauth/jwks").await.body.to_string();
+    assert!(published.contains(&kid) && published.matches("kid").count() == 2, "{published}");
+}

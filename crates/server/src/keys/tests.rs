@@ -77,6 +77,18 @@ async fn a_rotated_token_key_verifies_until_its_tokens_are_dead() {
 }
 
 #[tokio::test]
+async fn rotations_within_one_millisecond_make_a_key_each() {
+    let store = Store::open("sqlite::memory:").await.unwrap();
+    let ring = ring(&store, NOW).await;
+    let born = ring.token_signer(&mercy()).unwrap().kid().to_owned();
+    let one = ring.rotate_token_key(&mercy(), NOW).await.unwrap();
+    let two = ring.rotate_token_key(&mercy(), NOW).await.unwrap();
+    assert_eq!(ring.token_signer(&mercy()).unwrap().kid(), two);
+    let kids: std::collections::BTreeSet<_> = ring.token_keys(&mercy()).into_iter().map(|key| key.kid).collect();
+    assert_eq!(kids, [born, one, two].into());
+}
+
+#[tokio::test]
 async fn month_and_year_keys_are_there_before_they_are_needed() {
     let store = Store::open("sqlite::memory:").await.unwrap();
     let ring = ring(&store, NOW).await;

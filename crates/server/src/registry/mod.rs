@@ -16,8 +16,9 @@ mod snapshot;
 mod tests;
 mod trail;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,12 +29,13 @@ use store::{Change, ChangeRefusal, FeedKind, FilterRow, FilterState, Store, Stor
 
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::keys::KeyRing;
+use crate::keys::{KeyError, KeyRing};
 use crate::settings::TenantSettings;
 pub use digest::subject as approval_digest;
 use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
 pub use people::{INIT_LIFE, credential_hash};
+use snapshot::Mark;
 pub use snapshot::{Snapshot, Standing};
 use trail::{Deed, Trail};
 pub use trail::{RecordFailed, Recorder, Recording};
@@ -84,6 +86,10 @@ struct Inner {
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
     ended: EndedSessions,
+    /// Filters that upstreams ignored and the store was not yet told of. Held while the snapshot is replaced, so that none is lost.
+    marks: parking_lot::Mutex<BTreeSet<Mark>>,
+    /// Keys changed that could not be read yet.
+    keys_behind: AtomicBool,
     passphrases: Passphrases,
     /// One poll at a time; whoever waits for it finds its work done.
     polling: tokio::sync::Mutex<()>,
@@ -140,6 +146,8 @@ impl Registry {
             clock,
             snapshot: ArcSwap::from_pointee(Snapshot::build(tenants, rows)),
             ended,
+            marks: parking_lot::Mutex::default(),
+            keys_behind: AtomicBool::new(false),
             passphrases: Passphrases::default(),
             polling: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -224,7 +232,8 @@ impl Registry {
         Ok(ended)
     }
 
-    /// Marks a search parameter whose filter an upstream ignored: it is refused until `hilum check` has proved it.
+    /// Marks a search parameter whose filter an upstream ignored: it is refused until `hilum check` has proved it. In this process
+    /// that holds at once, whether or not the store takes the mark; one it does not take is offered again until it does.
     pub async fn poison(&self, tenant: &TenantId, kind: ResourceType, param: &str) {
         let known = |filter: &FilterRow| {
             filter.kind == kind.name() && filter.param == param && filter.state == FilterState::Poisoned
@@ -232,19 +241,56 @@ impl Registry {
         if self.snapshot().filters(tenant).any(known) {
             return;
         }
-        let row = FilterRow {
-            tenant: tenant.clone(),
-            kind: kind.name().to_owned(),
-            param: param.to_owned(),
-            state: FilterState::Poisoned,
-        };
-        let change = Change { filters: vec![row], ..Change::default() };
-        match self.0.store.apply(&change, self.0.clock.now()).await {
-            Ok(_) => {
-                let _ = self.poll().await;
-            }
-            Err(why) => tracing::error!("a filter the upstream ignored could not be marked: {why}"),
+        self.mark(|marks| {
+            marks.insert((tenant.clone(), kind, param.to_owned()));
+        });
+        self.keep_marks().await;
+    }
+
+    /// Changes the marks and what decisions look at, together.
+    fn mark(&self, change: impl FnOnce(&mut BTreeSet<Mark>)) {
+        let mut marks = self.0.marks.lock();
+        change(&mut marks);
+        let mut next = Snapshot::clone(&self.snapshot());
+        next.set_marks(&marks);
+        self.0.snapshot.store(Arc::new(next));
+    }
+
+    /// Makes `next` what decisions look at, with the marks as they are by now.
+    fn publish(&self, mut next: Snapshot) {
+        let marks = self.0.marks.lock();
+        next.set_marks(&marks);
+        self.0.snapshot.store(Arc::new(next));
+    }
+
+    /// Offers the store the marks it has not taken yet.
+    async fn keep_marks(&self) {
+        let waiting: Vec<Mark> = self.0.marks.lock().iter().cloned().collect();
+        if waiting.is_empty() {
+            return;
         }
+        let change = Change { filters: waiting.iter().map(snapshot::poisoned).collect(), ..Change::default() };
+        let kept = match self.write(&change).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(_)) => false,
+            Err(why) => {
+                tracing::error!("filters the upstream ignored are refused by this process alone: {why}");
+                false
+            }
+        };
+        if kept {
+            self.mark(|marks| waiting.iter().for_each(|mark| drop(marks.remove(mark))));
+        }
+    }
+
+    /// Reads keys that another process made or retired. What the store could not tell is asked again with the next poll.
+    async fn renew_keys(&self) {
+        let Some(keys) = &self.0.keys else { return };
+        let done = keys.reload().await;
+        if let Err(why) = &done {
+            tracing::error!("keys of another process could not be read: {why}");
+        }
+        self.0.keys_behind.store(matches!(done, Err(KeyError::Store(_))), Ordering::SeqCst);
     }
 
     /// The API's routes, for the admin listener.
@@ -276,14 +322,15 @@ impl Registry {
             }
             let mut next = Snapshot::clone(&old);
             self.follow(&mut next, &entries).await?;
-            inner.snapshot.store(Arc::new(next));
+            self.publish(next);
         }
     }
 
     /// Reads again what the entries name; a row that is newer than its entry does no harm.
     async fn follow(&self, next: &mut Snapshot, entries: &[store::FeedEntry]) -> Result<(), StoreError> {
         let inner = &self.0;
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut keys = false;
         for entry in entries {
             next.reach(entry.n);
             if !seen.insert((entry.kind as u8, entry.key.as_str())) {
@@ -307,14 +354,11 @@ impl Registry {
                         entry.key.parse().map_err(|_| StoreError::Corrupt("a session id that no longer parses"))?;
                     inner.ended.insert(id, inner.clock.now());
                 }
-                FeedKind::Key => {
-                    if let Some(keys) = &inner.keys
-                        && let Err(why) = keys.reload().await
-                    {
-                        tracing::error!("keys of another process could not be read: {why}");
-                    }
-                }
+                FeedKind::Key => keys = true,
             }
+        }
+        if keys {
+            self.renew_keys().await;
         }
         Ok(())
     }
@@ -327,7 +371,8 @@ impl Registry {
         for id in inner.store.ended_since(now - REMEMBERED).await? {
             inner.ended.insert(id, now);
         }
-        inner.snapshot.store(Arc::new(Snapshot::build(&inner.tenants, rows)));
+        self.renew_keys().await;
+        self.publish(Snapshot::build(&inner.tenants, rows));
         Ok(())
     }
 
@@ -340,8 +385,14 @@ impl Registry {
             loop {
                 tick.tick().await;
                 let Some(inner) = weak.upgrade() else { return };
-                if let Err(why) = Self(inner).poll().await {
+                let registry = Self(inner);
+                if let Err(why) = registry.poll().await {
                     tracing::warn!("the feed could not be read: {why}");
+                    continue;
+                }
+                registry.keep_marks().await;
+                if registry.0.keys_behind.load(Ordering::SeqCst) {
+                    registry.renew_keys().await;
                 }
             }
         });

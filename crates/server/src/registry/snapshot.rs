@@ -1,6 +1,6 @@
 //! The registry as one immutable value in memory. The FHIR path reads nothing else; a new one replaces it whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::{
@@ -41,6 +41,9 @@ struct HeldApproval {
     fits: bool,
 }
 
+/// A search parameter whose filter an upstream ignored: tenant, type, parameter.
+pub(crate) type Mark = (TenantId, ResourceType, String);
+
 /// Everything a decision may look up, as it stood at one feed number.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -51,6 +54,10 @@ pub struct Snapshot {
     base: HashMap<TenantId, TenantRules>,
     rules: HashMap<TenantId, Arc<TenantRules>>,
     filters: Vec<FilterRow>,
+    /// As the store has them.
+    stored: Vec<FilterRow>,
+    /// Marks that the store has not taken yet; they count here all the same.
+    marks: BTreeSet<Mark>,
     feed: u64,
 }
 
@@ -217,7 +224,29 @@ impl Snapshot {
     }
 
     pub(crate) fn put_filters(&mut self, filters: Vec<FilterRow>) {
-        self.filters = filters;
+        self.stored = filters;
+        self.apply_filters();
+    }
+
+    /// Says which marks the store has not taken yet.
+    pub(crate) fn set_marks(&mut self, marks: &BTreeSet<Mark>) {
+        if self.marks != *marks {
+            self.marks.clone_from(marks);
+            self.apply_filters();
+        }
+    }
+
+    fn apply_filters(&mut self) {
+        self.filters.clone_from(&self.stored);
+        for mark in &self.marks {
+            let row = poisoned(mark);
+            let same =
+                |old: &&mut FilterRow| (&old.tenant, &old.kind, &old.param) == (&row.tenant, &row.kind, &row.param);
+            match self.filters.iter_mut().find(same) {
+                Some(old) => *old = row,
+                None => self.filters.push(row),
+            }
+        }
         self.rules = self
             .base
             .iter()
@@ -243,6 +272,16 @@ impl Snapshot {
                 approval.fits = fits;
             }
         }
+    }
+}
+
+/// The row that a mark becomes.
+pub(crate) fn poisoned((tenant, kind, param): &Mark) -> FilterRow {
+    FilterRow {
+        tenant: tenant.clone(),
+        kind: kind.name().to_owned(),
+        param: param.clone(),
+        state: FilterState::Poisoned,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use domain::session::LaunchKind;
 use domain::{ApprovalId, SessionId};
 use serde_json::{Value, json};
-use store::{FilterState, Issue, NewSession, Store, UsedAssertion};
+use store::{Change, FilterRow, FilterState, Issue, NewSession, Store, UsedAssertion};
 
 use super::{Bench, NOW, mercy, registration};
 
@@ -128,4 +128,47 @@ async fn a_node_whose_store_is_silent_stops() {
     assert!(bench.registry.poll().await.is_err());
     assert!(!bench.registry.reached(99).await);
     bench.staff_token_fails().await;
+}
+
+#[tokio::test]
+async fn a_filter_the_upstream_ignored_is_refused_even_when_the_store_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("hilum.db").display());
+    let bench = Bench::on(Store::open(&url).await.unwrap()).await;
+    let kind = "Observation".parse().unwrap();
+    let proved =
+        FilterRow { tenant: mercy(), kind: "Observation".into(), param: "patient".into(), state: FilterState::Proved };
+    let change = Change { filters: vec![proved], ..Change::default() };
+    bench.store.apply(&change, NOW).await.unwrap().unwrap();
+    bench.registry.poll().await.unwrap();
+    let filters = || bench.registry.snapshot().rules(&mercy()).unwrap().filters.clone();
+    assert!(filters().proved.contains(&(kind, "patient".into())));
+    bench.store.close().await;
+    bench.registry.poison(&mercy(), kind, "patient").await;
+    bench.registry.poison(&mercy(), kind, "subject").await;
+    for param in ["patient", "subject"] {
+        assert!(filters().poisoned.contains(&(kind, param.into())), "{param}");
+        assert!(!filters().proved.contains(&(kind, param.into())), "{param}");
+    }
+    // A snapshot that is built anew keeps them.
+    let rows = store::RegistryRows { feed: bench.registry.feed(), ..store::RegistryRows::default() };
+    bench.registry.publish(super::super::Snapshot::build(&[super::tenant("mercy")], rows));
+    assert!(filters().poisoned.contains(&(kind, "patient".into())));
+}
+
+#[tokio::test]
+async fn a_mark_the_store_did_not_take_is_offered_again() {
+    let bench = Bench::new().await;
+    let kind = "Observation".parse().unwrap();
+    // As a failed write leaves it.
+    bench.registry.mark(|marks| drop(marks.insert((mercy(), kind, "patient".into()))));
+    let kept = async || bench.store.filters().await.unwrap().iter().any(|row| row.state == FilterState::Poisoned);
+    for _ in 0..100 {
+        if kept().await && bench.registry.0.marks.lock().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(kept().await && bench.registry.0.marks.lock().is_empty());
+    assert!(bench.registry.snapshot().rules(&mercy()).unwrap().filters.poisoned.contains(&(kind, "patient".into())));
 }
