@@ -82,7 +82,9 @@ fn is_member(plan: &Plan, kind: ResourceType, id: &str, resource: Value<'_>) -> 
             all_session(plan, paths, resource) && any_session(plan, compartment::patient_paths(kind), resource)
         }
         OwnerRule::EveryParty(paths) => {
-            any_session(plan, compartment::patient_paths(kind), resource) && no_other_party(plan, paths, resource)
+            any_session(plan, compartment::patient_paths(kind), resource)
+                && no_other_party(plan, paths, resource)
+                && no_party_by_name(kind, resource)
         }
         OwnerRule::Added(paths) => all_session(plan, paths, resource),
         // What a shared type may refer to is judged by the walk.
@@ -115,6 +117,23 @@ fn no_other_party(plan: &Plan, paths: &[ElementPath], resource: Value<'_>) -> bo
     let mut clean = true;
     for path in paths {
         resource.at_path(path.elements, &mut |value| clean &= party_fits(plan, value, resource));
+    }
+    clean
+}
+
+/// An AuditEvent can name a party in plain elements beside the reference; without the reference that is all there is,
+/// and nobody can tell whom it names (p3).
+fn no_party_by_name(kind: ResourceType, resource: Value<'_>) -> bool {
+    if kind != ResourceType::AUDIT_EVENT {
+        return true;
+    }
+    let mut clean = true;
+    for (party, reference, names) in
+        [("agent", "who", &["altId", "name"][..]), ("entity", "what", &["name", "description", "query", "detail"])]
+    {
+        resource.at_path(&[party], &mut |party| {
+            clean &= party.get(reference).is_some() || names.iter().all(|name| party.get(name).is_none());
+        });
     }
     clean
 }

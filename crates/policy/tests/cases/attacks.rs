@@ -283,6 +283,28 @@ fn no_search_by_reference_asks_after_another_patient() {
     assert!(permitted > 500 && denied > 5_000, "{permitted} {denied}");
 }
 
+/// p3: a party by name alone is nobody one could vouch for, in whatever element the name stands.
+#[test]
+fn p3_an_audit_event_with_a_party_by_name_alone_is_not_released() {
+    let world = World::new("patient/AuditEvent.rs");
+    for (party, released) in [
+        (json!({"entity": [{"name": "Zwei"}]}), false),
+        (json!({"entity": [{"query": "UGF0aWVudC9QMg=="}]}), false),
+        (json!({"entity": [{"detail": [{"type": "mrn", "valueString": "mrn2"}]}]}), false),
+        (json!({"agent": [{"name": "Zwei", "requestor": true}]}), false),
+        (json!({"agent": [{"altId": "mrn2", "requestor": true}]}), false),
+        (json!({"agent": [{"who": {"reference": "Practitioner/PRA"}, "name": "Arzt", "requestor": true}]}), true),
+        (json!({"agent": [{"requestor": false}]}), true),
+    ] {
+        let mut resource = own("AuditEvent", "entity.what");
+        for (element, party) in party.as_object().unwrap() {
+            party.as_array().unwrap().iter().for_each(|party| plant(&mut resource, element, party));
+        }
+        let status = world.released("AuditEvent/X1", &resource.to_string()).status();
+        assert_eq!(status == 200, released, "{resource}");
+    }
+}
+
 /// What p11 masks cannot be sorted out of the upstream either.
 #[test]
 fn masked_references_are_no_sort_order() {
