@@ -11,7 +11,7 @@ mod stamp;
 mod view;
 mod writer;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,7 +252,12 @@ impl Audit {
     /// Counts a refusal of someone who did not authenticate. Each second the counts become one record per tenant, reason and
     /// address prefix, so that a flood costs the ledger nothing and no refusal goes uncounted.
     pub fn count_unauthenticated(&self, tenant: &TenantId, reason: Reason, peer: SocketAddr) {
-        self.0.core.floods.count(tenant.as_str(), reason, peer.ip());
+        self.count_anonymous(tenant.as_str(), reason, peer.ip());
+    }
+
+    /// [`Audit::count_unauthenticated`] where `tenant` may be `_system`.
+    pub fn count_anonymous(&self, tenant: &str, reason: Reason, peer: IpAddr) {
+        self.0.core.floods.count(tenant, reason, peer);
     }
 
     /// Whether records can be written. `false` also when the last commit found no room.

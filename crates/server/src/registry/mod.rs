@@ -225,6 +225,7 @@ impl Registry {
                 verb: "end",
                 id: id.to_string(),
                 note: format!("by {by}"),
+                ..Deed::default()
             };
             inner.trail.done(Kind::SessionEnd, caller, &deed).await?;
         }
@@ -279,7 +280,7 @@ impl Registry {
             }
         };
         if kept {
-            self.mark(|marks| waiting.iter().for_each(|mark| drop(marks.remove(mark))));
+            self.mark(|marks| marks.retain(|mark| !waiting.contains(mark)));
         }
     }
 
@@ -450,6 +451,7 @@ async fn built_in(
             verb: "ship",
             id: profile.reference().to_string(),
             note: profile.scopes.to_string(),
+            ..Deed::default()
         };
         let intent = trail.intend(None, &deed).await?;
         let done = store.apply(&change, clock.now()).await?;

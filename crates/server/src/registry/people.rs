@@ -35,6 +35,11 @@ const WAIT_MAX: Millis = 15 * 60 * 1000;
 /// Names whose failed attempts are remembered; above it the oldest go.
 const NAMES_MAX: usize = 10_000;
 
+/// Refused attempts to get in that have a record of their own, in each minute; the others are counted.
+pub(crate) const RECORDS_MAX: u32 = 60;
+/// That minute.
+const RECORDS_WINDOW: Millis = 60_000;
+
 /// A signed-in person.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -100,6 +105,8 @@ pub(crate) fn passphrase_mistake(passphrase: &str) -> Option<String> {
 pub(crate) struct Passphrases {
     work: Arc<Semaphore>,
     attempts: Mutex<HashMap<[u8; 32], Attempts>>,
+    /// When the current minute of records began, and how many it has had.
+    recorded: Mutex<(Millis, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +124,7 @@ static NOBODY: LazyLock<String> = LazyLock::new(|| {
 
 impl Default for Passphrases {
     fn default() -> Self {
-        Self { work: Arc::new(Semaphore::new(HASHES_MAX)), attempts: Mutex::default() }
+        Self { work: Arc::new(Semaphore::new(HASHES_MAX)), attempts: Mutex::default(), recorded: Mutex::default() }
     }
 }
 
@@ -164,6 +171,19 @@ impl Passphrases {
         let pause = 1_000_i64.checked_shl(over.min(20)).unwrap_or(WAIT_MAX).min(WAIT_MAX);
         let left = attempts.last.saturating_add(pause) - now;
         (left > 0).then_some(left)
+    }
+
+    /// Whether one more attempt to get in gets a record of its own; the rest of the minute is counted.
+    pub(crate) fn worth_a_record(&self, now: Millis) -> bool {
+        let mut recorded = self.recorded.lock();
+        let (began, count) = *recorded;
+        // A clock set back begins a new minute too.
+        if !(0..RECORDS_WINDOW).contains(&now.saturating_sub(began)) {
+            *recorded = (now, 1);
+            return true;
+        }
+        recorded.1 = count.saturating_add(1);
+        count < RECORDS_MAX
     }
 
     /// Remembers how an attempt ended.

@@ -1,6 +1,7 @@
 //! What the registry writes into the ledger: an intent before each change, what became of it, and every refusal.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub type Recording<'a> = Pin<Box<dyn Future<Output = Result<(), RecordFailed>> +
 pub trait Recorder: Send + Sync {
     /// Makes one record durable.
     fn append(&self, record: AuditRecord) -> Recording<'_>;
+
+    /// Counts a refusal of someone who is not signed in; the counts become records in time.
+    fn count(&self, tenant: &str, reason: Reason, peer: IpAddr);
 }
 
 impl Recorder for Audit {
@@ -41,6 +45,10 @@ impl Recorder for Audit {
             // Spelled out: this trait's own `append` has the same name.
             Audit::append(self, slot, record).await.map(drop).map_err(|why| failed(&why))
         })
+    }
+
+    fn count(&self, tenant: &str, reason: Reason, peer: IpAddr) {
+        self.count_anonymous(tenant, reason, peer);
     }
 }
 
@@ -57,6 +65,8 @@ pub(crate) struct Deed {
     pub id: String,
     /// Its content or the reason given, as text.
     pub note: String,
+    /// Where it came from, if that is worth keeping.
+    pub peer: Option<IpAddr>,
 }
 
 /// The registry's way to the ledger.
@@ -89,6 +99,7 @@ impl Trail {
             if deed.note.is_empty() { String::new() } else { super::digest::sha256(deed.note.as_bytes()) };
         record.phi.attributes = vec![("id".into(), deed.id.clone())];
         record.phi.note = cut(&deed.note);
+        record.phi.peer = deed.peer.map(|peer| peer.to_string()).unwrap_or_default();
         Ok(record)
     }
 
@@ -121,6 +132,12 @@ impl Trail {
         record.decision.reason = reason.code().to_owned();
         record.object.status = status;
         self.0.append(record).await
+    }
+
+    /// Counts something refused to someone who is not signed in.
+    pub(crate) fn counted(&self, tenant: &str, reason: Reason, peer: IpAddr) {
+        let tenant = if tenant.is_empty() { SYSTEM } else { tenant };
+        self.0.count(tenant, reason, peer);
     }
 
     /// Records that a person read the audit log, before they are shown it.

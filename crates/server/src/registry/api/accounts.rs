@@ -1,6 +1,7 @@
 //! One's own account: the first people, signing in and out, the passphrase.
 
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use domain::{PersonId, Reason, Role, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use store::{AddRefusal, NewPerson, RoleGrant};
 
 use super::problem::ApiError;
 use super::read::{Body, Fields, show_time};
-use super::visit::Visit;
+use super::visit::{Attempt, Visit};
 use super::{Answer, created, ok, shapes};
 use crate::registry::Registry;
 use crate::registry::people::{TOKEN_IDLE, TOKEN_LIFE, credential_hash, new_secret, passphrase_mistake};
@@ -91,6 +92,13 @@ pub(super) fn both_duties(id: &PersonId) -> ApiError {
     ApiError::conflict(format!("`{id}` would be operator and privacy-officer in one tenant; those are two people"))
 }
 
+/// A refusal that is recorded as an attempt to get in.
+fn attempted(why: ApiError, person: Option<PersonId>) -> Response {
+    let mut response = why.into_response();
+    response.extensions_mut().insert(Attempt(person));
+    response
+}
+
 pub(super) async fn initialise(State(registry): State<Registry>, Body(mut fields): Body) -> Answer {
     let credential = fields.must::<String>("credential");
     let people = fields.must::<Vec<serde_json::Map<String, Value>>>("people").unwrap_or_default();
@@ -111,7 +119,7 @@ pub(super) async fn initialise(State(registry): State<Registry>, Body(mut fields
     // Whoever lacks the credential is turned away before any work is spent on hashing.
     let hash = credential_hash(&credential);
     if !registry.0.store.init_credential_usable(&hash, now).await? {
-        return Err(add_refused(AddRefusal::Credential));
+        return Ok(attempted(add_refused(AddRefusal::Credential), None));
     }
     let mut people = Vec::new();
     for one in read {
@@ -141,11 +149,11 @@ pub(super) async fn login(State(registry): State<Registry>, Body(mut fields): Bo
     let (name, passphrase) = fields.end(read).map_err(ApiError::mistakes)?;
     let inner = &registry.0;
     let now = inner.clock.now();
+    let person: Option<PersonId> = name.parse().ok();
     if let Some(wait) = inner.passphrases.wait(&name, now) {
-        return Err(ApiError::slow_down(wait));
+        return Ok(attempted(ApiError::slow_down(wait), person));
     }
     // An unknown name takes the same path and the same work as a wrong passphrase.
-    let person: Option<PersonId> = name.parse().ok();
     let hash = match &person {
         Some(person) => inner.store.find_credential(person).await?,
         None => None,
@@ -153,8 +161,12 @@ pub(super) async fn login(State(registry): State<Registry>, Body(mut fields): Bo
     // Counted before it is known how it ends, so that attempts made at once count too.
     inner.passphrases.note(&name, now, false);
     let fits = passphrase.len() <= 1_024 && inner.passphrases.verify(&passphrase, hash).await;
-    let (Some(person), true) = (person, fits) else {
-        return Err(ApiError::unauthorized(Reason::ClientInvalid, "person and passphrase do not fit"));
+    let person = match (person, fits) {
+        (Some(person), true) => person,
+        (person, _) => {
+            let why = ApiError::unauthorized(Reason::ClientInvalid, "person and passphrase do not fit");
+            return Ok(attempted(why, person));
+        }
     };
     inner.passphrases.note(&name, now, true);
     let secret = new_secret()?;

@@ -1,14 +1,17 @@
 //! Who is at the door: every route is entered here, and every refusal leaves through here and is recorded.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::{Reason, Role, TenantId};
+use domain::{PersonId, Reason, Role, TenantId};
 
 use super::Route;
 use super::problem::{ApiError, Refused};
+use crate::authorize::Peer;
 use crate::registry::Registry;
 use crate::registry::people::{Caller, TOKEN_IDLE, credential_hash};
 use crate::registry::trail::Deed;
@@ -51,9 +54,14 @@ impl Visit {
             verb: self.verb,
             id: id.to_string(),
             note: note.into(),
+            ..Deed::default()
         }
     }
 }
+
+/// Left in a refusal by a route for people who are not signed in yet: someone tried to get in, as whom if they said.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt(pub Option<PersonId>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Visit {
     type Rejection = ApiError;
@@ -80,6 +88,7 @@ pub(super) async fn enter(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let path: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
     let (caller, response) = match admit(&registry, &route, &params, request.headers()).await {
         Ok(None) => (None, next.run(request).await),
@@ -95,13 +104,21 @@ pub(super) async fn enter(
     };
     // A tenant that does not exist has no ledger of its own.
     let tenant = param(&params, "tenant").filter(|id| registry.0.tenants.iter().any(|tenant| tenant.id.as_str() == id));
-    let deed = Deed {
-        tenant: tenant.unwrap_or_default(),
-        noun: route.noun,
-        verb: route.verb,
-        id: path.join("/").chars().take(200).collect(),
-        note: String::new(),
-    };
+    let tenant = tenant.unwrap_or_default();
+    let mut id: String = path.join("/").chars().take(200).collect();
+    if caller.is_none() {
+        // Whoever is not signed in can neither fill the ledger nor keep others waiting for it; every refusal is counted. Attempts to
+        // get in have records of their own, as many as people can look at.
+        let attempt = response.extensions().get::<Attempt>().cloned();
+        let attempt = attempt.filter(|_| registry.0.passphrases.worth_a_record(registry.0.clock.now()));
+        let Some(Attempt(person)) = attempt else {
+            registry.0.trail.counted(&tenant, refused.reason, peer);
+            return response;
+        };
+        id = person.map(|person| person.to_string()).unwrap_or_default();
+    }
+    let peer = caller.is_none().then_some(peer);
+    let deed = Deed { tenant, noun: route.noun, verb: route.verb, id, note: String::new(), peer };
     let status = response.status().as_u16();
     match registry.0.trail.refused(caller.as_ref(), &deed, refused.reason, status).await {
         Ok(()) => response,

@@ -122,14 +122,67 @@ async fn every_refusal_is_recorded_and_none_leaves_without_its_record() {
         seen,
         [
             "mercy aude@mercy.example role-insufficient 403",
-            "mercy  token-missing 401",
             "other olga@mercy.example role-insufficient 403",
             "mercy olga@mercy.example not-found 404",
         ]
     );
     bench.fake.broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    let (status, _) = bench.call("", "GET", "/tenants/mercy/integrations", "").await;
+    let (status, _) = bench.call("aude@mercy.example", "POST", "/tenants/mercy/integrations/x/end", "{}").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn s4_28_refusals_of_nobody_are_counted_one_by_one_and_fill_no_ledger() {
+    let bench = Bench::new().await;
+    bench.fake.records.lock().clear();
+    for _ in 0..300 {
+        bench.call("", "GET", "/tenants/mercy/integrations", "").await;
+        bench.call("nobody@x", "GET", "/tenants/nowhere/integrations", "").await;
+        bench.call("", "POST", "/login", "{}").await;
+    }
+    assert!(bench.fake.records.lock().is_empty());
+    let counted = |key: &str| bench.fake.counted.lock().get(key).copied().unwrap_or_default();
+    assert_eq!(counted("mercy token-missing"), 300);
+    assert_eq!(counted("_system token-invalid"), 300);
+    assert_eq!(counted("_system request-invalid"), 300);
+}
+
+#[tokio::test]
+async fn attempts_to_sign_in_have_their_own_records_up_to_a_limit() {
+    let bench = Bench::new().await;
+    bench.staff().await;
+    bench.fake.records.lock().clear();
+    let attempt = |person: String| {
+        let body = serde_json::json!({ "person": person, "passphrase": "not the passphrase" }).to_string();
+        bench.call("", "POST", "/login", body)
+    };
+    assert_eq!(attempt("olga@mercy.example".into()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(attempt("nobody@mercy.example".into()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(attempt("my secret passphrase".into()).await.0, StatusCode::UNAUTHORIZED);
+    let seen: Vec<_> = bench
+        .fake
+        .records
+        .lock()
+        .iter()
+        .map(|record| {
+            assert_eq!((record.kind, record.tenant.as_str()), (Kind::RegistryDenied, "_system"));
+            (record.decision.reason.clone(), record.phi.attributes[0].1.clone())
+        })
+        .collect();
+    let refused = |who: &str| ("client-invalid".to_owned(), who.to_owned());
+    let wanted = [refused("olga@mercy.example"), refused("nobody@mercy.example"), refused("")];
+    assert_eq!(seen, wanted, "what is no person's id may be a secret typed into the wrong box");
+    // The throttle refuses quickly what a storm of attempts on one name brings.
+    for _ in 0..100 {
+        attempt("olga@mercy.example".into()).await;
+    }
+    let records = bench.fake.records.lock().len();
+    assert_eq!(records, super::super::people::RECORDS_MAX as usize);
+    let counted: u32 = bench.fake.counted.lock().values().sum();
+    assert_eq!(records as u32 + counted, 103, "exact");
+    bench.clock.advance(60_000);
+    attempt("olga@mercy.example".into()).await;
+    assert_eq!(bench.fake.records.lock().len(), records + 1);
 }
 
 #[tokio::test]

@@ -161,7 +161,7 @@ async fn a_mark_the_store_did_not_take_is_offered_again() {
     let bench = Bench::new().await;
     let kind = "Observation".parse().unwrap();
     // As a failed write leaves it.
-    bench.registry.mark(|marks| drop(marks.insert((mercy(), kind, "patient".into()))));
+    bench.registry.mark(|marks| marks.extend([(mercy(), kind, "patient".to_owned())]));
     let kept = async || bench.store.filters().await.unwrap().iter().any(|row| row.state == FilterState::Poisoned);
     for _ in 0..100 {
         if kept().await && bench.registry.0.marks.lock().is_empty() {

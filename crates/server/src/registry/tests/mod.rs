@@ -31,6 +31,8 @@ pub(super) const NOW: i64 = 1_795_000_000_000;
 pub(super) struct Fake {
     pub records: Mutex<Vec<AuditRecord>>,
     pub broken: AtomicBool,
+    /// `tenant reason`.
+    pub counted: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Recorder for Arc<Fake> {
@@ -42,6 +44,10 @@ impl Recorder for Arc<Fake> {
             self.records.lock().push(record);
             Ok(())
         })
+    }
+
+    fn count(&self, tenant: &str, reason: domain::Reason, _: std::net::IpAddr) {
+        *self.counted.lock().entry(format!("{tenant} {}", reason.code())).or_default() += 1;
     }
 }
 
