@@ -164,9 +164,8 @@ pub fn leak(session: &Session<'_>, body: &Value) -> Option<String> {
             }
         }
         for value in object.values().filter_map(Value::as_str) {
-            if value.starts_with(session.upstream)
-                && !value.get(session.upstream.len()..).unwrap_or("").starts_with('x')
-            {
+            let below = value.strip_prefix(session.upstream);
+            if below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#', '|'])) {
                 found = Some(value.to_owned());
             }
         }

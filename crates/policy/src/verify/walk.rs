@@ -241,10 +241,31 @@ impl<'d> Walk<'_, 'd> {
 /// Whether a URL, on whatever host and however spelt, goes to some patient's record: not ours, so not the session's.
 /// Names of code systems and of extensions can look like it and are nobody.
 fn names_elsewhere(name: &str, text: &str) -> bool {
+    let names = |text: &str| {
+        text.split(['/', '?', '#', '|', '=', '&'])
+            .skip_while(|segment| *segment != "Patient")
+            .nth(1)
+            .is_some_and(Id::fits)
+    };
     !matches!(name, "system" | "url" | "fullUrl")
         && text.contains("://")
         && !text.contains(char::is_whitespace)
-        && text.split(['/', '?', '#', '|']).skip_while(|segment| *segment != "Patient").nth(1).is_some_and(Id::fits)
+        && (names(text) || text.contains('%') && names(&decoded(text)))
+}
+
+/// Percent-encoding taken away once; what is not UTF-8 behind it is no id.
+fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let value = std::str::from_utf8(behind.get(..2).unwrap_or_default())
+            .ok()
+            .filter(|digits| *first == b'%' && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(value.unwrap_or(*first));
+        rest = if value.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What follows `base` in `text`, if `text` is at or below it.
