@@ -35,6 +35,9 @@ struct Accepted<'d> {
 struct Judged<'d> {
     accepted: Vec<Accepted<'d>>,
     filtered: u32,
+    /// A match was left out, which the caller is told. What would have come along is not: that somebody else's resource
+    /// refers to the session's is nothing to tell.
+    left_out: bool,
     remarks: bool,
     findings: Vec<Finding>,
 }
@@ -89,6 +92,7 @@ fn judge_entry<'d>(
 ) {
     let Some(resource) = entry.get("resource") else {
         judged.filtered += 1;
+        judged.left_out = true;
         return;
     };
     if resource.get("resourceType").is_some_and(|kind| kind.is_str("OperationOutcome")) {
@@ -97,6 +101,7 @@ fn judge_entry<'d>(
     }
     let Some((kind, id)) = identity(resource) else {
         judged.filtered += 1;
+        judged.left_out = true;
         return;
     };
     // `search.mode` is the upstream's word: it decides how an entry is shown, never whether it is judged (SR-23).
@@ -106,6 +111,7 @@ fn judge_entry<'d>(
     let letters: &[Actions] = if included { &EITHER } else { &[Actions::SEARCH] };
     if kind != plan.kind && !includes {
         judged.filtered += 1;
+        judged.left_out = true;
         return;
     }
     let mut edits = Edits::default();
@@ -115,6 +121,7 @@ fn judge_entry<'d>(
         Ok(clause) => judged.accepted.push(Accepted { kind, id, resource, edits, included, clause }),
         Err(Refusal) => {
             judged.filtered += 1;
+            judged.left_out |= !included;
             if let Some(param) = narrowed_by
                 && !included
                 && judge::ignores_filter(plan, kind, &id, param, resource)
@@ -219,10 +226,10 @@ fn build(plan: &Plan, text: &str, judged: Judged<'_>, own: &str, next: Option<&s
             clauses.push(entry.clause);
         }
     }
-    if judged.filtered > 0 || judged.remarks {
+    if judged.left_out || judged.remarks {
         out.extend_from_slice(std::mem::replace(&mut separator, b","));
         out.extend(*br#"{"resource":"#);
-        out.extend(if judged.filtered > 0 { outcome::left_out() } else { outcome::remark() });
+        out.extend(if judged.left_out { outcome::left_out() } else { outcome::remark() });
         out.extend(*br#","search":{"mode":"outcome"}}"#);
     }
     if separator == b"," {

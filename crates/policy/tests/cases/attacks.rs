@@ -331,6 +331,24 @@ fn shared_searches_have_no_reverse_includes_of_owned_types() {
     }
 }
 
+/// That somebody else's resource refers to the patient's is not told, not even as something left out.
+#[test]
+fn in_05_includes_that_are_left_out_leave_no_trace() {
+    let world = World::new("patient/Patient.rs patient/Observation.rs");
+    let patient = json!({"resource": {"resourceType": "Patient", "id": "P1"}, "search": {"mode": "match"}});
+    let foreign = json!({"resource": {"resourceType": "Observation", "id": "O2", "subject": {"reference": "Patient/P2"},
+        "performer": [{"reference": "Patient/P1"}]}, "search": {"mode": "include"}});
+    let bundle =
+        |entries: &[&Value]| json!({"resourceType": "Bundle", "type": "searchset", "entry": entries}).to_string();
+    let query = "Patient?_revinclude=Observation:performer";
+    let with = world.released(query, &bundle(&[&patient, &foreign]));
+    assert_eq!(with.body(), world.released(query, &bundle(&[&patient])).body());
+    assert_eq!((with.counts().released, with.counts().filtered), (1, 1));
+    // Where nothing can match, nothing the upstream says changes the answer.
+    let query = "Observation?subject=https://elsewhere/Patient/P1";
+    assert_eq!(world.released(query, &bundle(&[&foreign])).body(), world.released(query, &bundle(&[])).body());
+}
+
 /// Text places where an address can name a patient.
 #[test]
 fn addresses_of_other_patients_are_taken_out_wherever_they_stand() {
