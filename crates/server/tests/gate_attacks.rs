@@ -36,7 +36,9 @@ fn names_somebody_else(reply: &Reply) -> bool {
         members.remove("link");
     }
     let text = body.to_string();
-    ["Patient/P2", "Patient/P12", "\"P2\"", "\"P12\"", "Zwei", "mrn-p2", "mrn-p12", "FOREIGN-"].iter().any(|word| text.contains(word))
+    ["Patient/P2", "Patient/P12", "\"P2\"", "\"P12\"", "Zwei", "mrn-p2", "mrn-p12", "FOREIGN-"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// `Type/id` and the status of what a session may read, with a new session where the budget of absent ones is spent.
@@ -200,7 +202,11 @@ async fn odd_spellings_reach_nobody() {
     ] {
         let reply = gate.get(&token, path).await;
         assert!(!names_somebody_else(&reply), "{path}: {}", reply.text());
-        assert!(reply.status >= 400 || reply.entries().iter().all(|entry| entry == "Patient/P1"), "{path}: {}", reply.text());
+        assert!(
+            reply.status >= 400 || reply.entries().iter().all(|entry| entry == "Patient/P1"),
+            "{path}: {}",
+            reply.text()
+        );
     }
     // Nothing sent upstream named P2 either.
     assert!(gate.upstream.requests.all().iter().all(|request| !format!("{request:?}").contains("P2")));
@@ -255,8 +261,12 @@ async fn ordinary_headers_of_ordinary_clients_are_taken() {
         "application/fhir+xml;q=1.0, application/fhir+json;q=1.0, application/xml+fhir;q=0.9, application/json+fhir;q=0.9",
         "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     ] {
-        let headers =
-            [("authorization", bearer.as_str()), ("accept", accept), ("prefer", "handling=strict"), ("cache-control", "no-cache")];
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("accept", accept),
+            ("prefer", "handling=strict"),
+            ("cache-control", "no-cache"),
+        ];
         let reply = gate.send("GET", "Observation?patient=Patient/P1&_sort=-date&_count=5000", &headers, "").await;
         assert_eq!(reply.status, 200, "{accept}: {}", reply.text());
         assert!(reply.entries().contains(&"Observation/O1".to_owned()));

@@ -280,6 +280,7 @@ fn has_token(wanted: &str, found: &Value) -> bool {
     let (system, code) = wanted.split_once('|').map_or((None, wanted), |(system, code)| (Some(system), code));
     match found {
         Value::String(text) => system.is_none() && text == code,
+        Value::Bool(truth) => system.is_none() && code == if *truth { "true" } else { "false" },
         Value::Object(members) => {
             let codings = match members.get("coding") {
                 Some(coding) => list(Some(coding)),

@@ -74,6 +74,18 @@ pub(super) fn judge(
     plan.grants.admits(kind, letters, resource).ok_or(Refusal)
 }
 
+/// Whether the session's own patient is meant and only the scope's query keeps the resource back. A caller is not told:
+/// a search by code would else find out what lies outside the slice.
+pub(super) fn is_outside_slice(
+    plan: &Plan,
+    kind: ResourceType,
+    id: &str,
+    letters: &[Actions],
+    resource: Value<'_>,
+) -> bool {
+    is_member(plan, kind, id, resource) && plan.grants.admits(kind, letters, resource).is_none()
+}
+
 /// p3 and p12: in the compartment by at least one path, and the primary subject, or every party, is the patient.
 fn is_member(plan: &Plan, kind: ResourceType, id: &str, resource: Value<'_>) -> bool {
     match owner::rule(kind) {

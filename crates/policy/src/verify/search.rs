@@ -35,8 +35,8 @@ struct Accepted<'d> {
 struct Judged<'d> {
     accepted: Vec<Accepted<'d>>,
     filtered: u32,
-    /// A match was left out, which the caller is told. What would have come along is not: that somebody else's resource
-    /// refers to the session's is nothing to tell.
+    /// A match was left out, which the caller is told. What would have come along is not, since that somebody else's
+    /// resource refers to the session's is nothing to tell; nor what lies outside the slice of a scope.
     left_out: bool,
     remarks: bool,
     findings: Vec<Finding>,
@@ -121,7 +121,7 @@ fn judge_entry<'d>(
         Ok(clause) => judged.accepted.push(Accepted { kind, id, resource, edits, included, clause }),
         Err(Refusal) => {
             judged.filtered += 1;
-            judged.left_out |= !included;
+            judged.left_out |= !included && !judge::is_outside_slice(plan, kind, &id, letters, resource);
             if let Some(param) = narrowed_by
                 && !included
                 && judge::ignores_filter(plan, kind, &id, param, resource)
