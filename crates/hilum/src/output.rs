@@ -37,6 +37,8 @@ pub fn styled(style: &str, text: &str) -> String {
 
 /// Widest table: what most terminals and a printed page hold.
 const WIDTH_MAX: usize = 120;
+/// In a table that is too wide, a column of text before the last is this wide at most.
+const TEXT_MAX: usize = 32;
 /// A last column is never wrapped narrower than this.
 const WRAP_MIN: usize = 24;
 
@@ -47,6 +49,8 @@ pub enum Cell {
     At(&'static str),
     /// The time at a JSON pointer, to the second.
     Time(&'static str),
+    /// The end of something, at a JSON pointer.
+    Until(&'static str),
     /// Something made of several members.
     Of(fn(&Value) -> String),
 }
@@ -59,6 +63,7 @@ impl Cell {
         match self {
             Self::At(pointer) => row.pointer(pointer).map_or_else(String::new, cell),
             Self::Time(pointer) => row.pointer(pointer).and_then(Value::as_str).map_or_else(String::new, moment),
+            Self::Until(pointer) => row.pointer(pointer).and_then(Value::as_str).map_or_else(String::new, until),
             Self::Of(show) => show(row),
         }
     }
@@ -87,19 +92,55 @@ pub fn rows(format: Format, columns: &[Column], rows: &[Value]) {
     }
 }
 
-/// Prints one object: as JSON, or a line per member.
+/// The end of something: midnight is shown as the end of the day before, as people mean it.
+#[must_use]
+pub fn until(text: &str) -> String {
+    let shown = moment(text);
+    let day = shown.strip_suffix(" 00:00:00").and_then(|day| {
+        let form = time::macros::format_description!("[year]-[month]-[day]");
+        time::Date::parse(day, form).ok()?.previous_day()
+    });
+    day.map_or(shown, |day| format!("{day} 24:00"))
+}
+
+/// Prints one object: as JSON, or a line per member that says something; members of members by `outer.inner`.
 pub fn object(format: Format, value: &Value) {
-    match (format, value) {
-        (Format::Json, value) => line(&value.to_string()),
-        (Format::Table, Value::Object(members)) => {
-            let width = members.keys().map(String::len).max().unwrap_or(0);
-            for (name, member) in members {
-                let mut lines = cell(member).lines().map(str::to_owned).collect::<Vec<_>>().into_iter();
-                line(&format!("{name:width$}  {}", lines.next().unwrap_or_default()));
-                lines.for_each(|more| line(&format!("{:width$}  {more}", "")));
+    match format {
+        Format::Json => line(&value.to_string()),
+        Format::Table => {
+            let mut lines = Vec::new();
+            flatten("", value, &mut lines);
+            fields(lines);
+        }
+    }
+}
+
+/// Prints `name  text` lines, wrapped and in columns; a name that is empty goes on with the one above.
+pub fn fields(lines: Vec<(String, String)>) {
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, text) in lines {
+        for (number, part) in wrap(&text, WIDTH_MAX.saturating_sub(width + 2).max(WRAP_MIN)).into_iter().enumerate() {
+            line(format!("{:width$}  {part}", if number == 0 { name.as_str() } else { "" }).trim_end());
+        }
+    }
+}
+
+fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    let inner = |member: &str| if name.is_empty() { member.to_owned() } else { format!("{name}.{member}") };
+    match value {
+        Value::Null => {}
+        Value::String(text) if text.is_empty() => {}
+        Value::Object(members) => members.iter().for_each(|(member, value)| flatten(&inner(member), value, out)),
+        Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                // `["name", "value"]` pairs read as members do.
+                match item.as_array().map(Vec::as_slice) {
+                    Some([Value::String(member), value]) => flatten(&inner(member), value, out),
+                    _ => out.push((if number == 0 { name.to_owned() } else { String::new() }, cell(item))),
+                }
             }
         }
-        (Format::Table, other) => line(&cell(other)),
+        other => out.push((name.to_owned(), cell(other))),
     }
 }
 
@@ -113,6 +154,14 @@ fn table(columns: &[Column], rows: &[Value]) -> Vec<String> {
     };
     let mut widths: Vec<usize> =
         columns.iter().enumerate().map(|(index, (heading, _))| widest(index, heading)).collect();
+    // Text gives way first; what is one word (an id) stays whole, so that it can be copied.
+    if widths.iter().map(|width| width + 2).sum::<usize>() > WIDTH_MAX {
+        let several = |index: usize| cells.iter().any(|row| row.get(index).is_some_and(|cell| cell.contains(' ')));
+        let text = widths.iter_mut().enumerate().filter(|(index, _)| several(*index));
+        text.for_each(|(index, width)| {
+            *width = if index + 1 < columns.len() { (*width).min(TEXT_MAX) } else { *width }
+        });
+    }
     let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
     if let Some(last) = widths.last_mut() {
         *last = (*last).min(WIDTH_MAX.saturating_sub(before).max(WRAP_MIN));
@@ -122,7 +171,11 @@ fn table(columns: &[Column], rows: &[Value]) -> Vec<String> {
 }
 
 fn lines_of(row: &[String], widths: &[usize]) -> Vec<String> {
-    let wrapped: Vec<Vec<String>> = row.iter().zip(widths).map(|(text, width)| wrap(text, *width)).collect();
+    let wrapped: Vec<Vec<String>> = row
+        .iter()
+        .zip(widths)
+        .map(|(text, width)| wrap(text, *width).iter().flat_map(|part| pieces(part, *width)).collect())
+        .collect();
     let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
     let at = |index: usize| {
         let texts = wrapped.iter().zip(widths);
@@ -130,6 +183,15 @@ fn lines_of(row: &[String], widths: &[usize]) -> Vec<String> {
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     (0..height).map(at).collect()
+}
+
+/// A word that is too long for its column, in pieces that fit.
+fn pieces(text: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.is_empty() {
+        return vec![String::new()];
+    }
+    letters.chunks(width.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
 /// `text` in lines of at most `width`, broken between words; a longer word stays whole.
@@ -156,11 +218,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let texts: Vec<String> = items.iter().map(cell).collect();
-            let joined = texts.join(", ");
-            if joined.len() > 100 { texts.join("\n") } else { joined }
-        }
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {
             let texts: Vec<String> = members.iter().map(|(name, member)| format!("{name}={}", cell(member))).collect();
             texts.join(" ")
@@ -183,6 +241,21 @@ mod tests {
         assert!(lines.len() > 3 && lines.iter().all(|line| line.chars().count() <= WIDTH_MAX), "{lines:#?}");
         assert!(lines[1].starts_with("2026-11-23 02:44:41  xxx"), "{lines:#?}");
         assert!(lines[2].starts_with(&" ".repeat(60)), "{lines:#?}");
+    }
+
+    #[test]
+    fn the_end_of_a_day_is_that_day() {
+        assert_eq!(until("2027-07-01T00:00:00Z"), "2027-06-30 24:00");
+        assert_eq!(until("2027-07-01T09:30:00Z"), "2027-07-01 09:30:00");
+    }
+
+    #[test]
+    fn members_of_members_are_lines_of_their_own() {
+        let mut out = Vec::new();
+        let value = json!({"a": {"b": [["x", "1"], ["y", 2]], "none": ""}, "list": ["p", "q"]});
+        flatten("", &value, &mut out);
+        let shown: Vec<String> = out.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        assert_eq!(shown, ["a.b.x=1", "a.b.y=2", "list=p", "=q"]);
     }
 
     #[test]

@@ -56,12 +56,13 @@ pub enum Approval {
     },
 }
 
-const COLUMNS: [Column; 6] = [
+/// What a list shows of an approval.
+pub const COLUMNS: [Column; 6] = [
     ("ID", Cell::At("/id")),
     ("INTEGRATION", Cell::At("/integration")),
     ("TASK", Cell::At("/task")),
     ("STATUS", Cell::At("/status")),
-    ("UNTIL", Cell::Time("/until")),
+    ("UNTIL (UTC)", Cell::Until("/until")),
     ("REQUESTED BY", Cell::At("/requested_by")),
 ];
 
@@ -108,7 +109,7 @@ fn standing(approval: &Value) -> String {
     let (who, task) = (text(approval, "integration"), text(approval, "task"));
     match text(approval, "status") {
         "requested" => format!("`{who}` asks to run `{task}`; nobody has decided"),
-        "approved" => format!("`{who}` may run `{task}` until {} UTC", output::moment(text(approval, "until"))),
+        "approved" => format!("`{who}` may run `{task}` until {} UTC", output::until(text(approval, "until"))),
         "suspended" => format!("`{who}` may not run `{task}`: suspended ({})", text(approval, "reason")),
         "rejected" => format!("`{who}` may not run `{task}`: rejected"),
         status => format!("`{who}` may not run `{task}`: {status}"),
@@ -140,17 +141,13 @@ fn told(approval: &Value, integration: &Value) {
         lines.push((if number == 0 { "it may" } else { "" }, allowed));
     }
     lines.push(("scopes", text(approval, "scopes").to_owned()));
-    lines.push(("registered until", output::moment(&of("expires_at"))));
+    lines.push(("registered until", output::until(&of("expires_at"))));
     lines.push(("to stop it, call", of("revocation_contact")));
     lines.push(("digest", text(approval, "digest").to_owned()));
     if approval.get("fits") == Some(&Value::Bool(false)) {
         lines.push(("beware", "what was asked has changed since; it must be asked for again".to_owned()));
     }
-    for (name, text) in lines {
-        for (number, part) in output::wrap(&text, 98).into_iter().enumerate() {
-            output::line(&format!("  {:18}{part}", if number == 0 { name } else { "" }));
-        }
-    }
+    output::fields(lines.into_iter().map(|(name, text)| (format!("  {name}"), text)).collect());
     if text(approval, "status") == "requested" {
         let id = text(approval, "id");
         output::note(&format!(

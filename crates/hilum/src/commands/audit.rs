@@ -89,6 +89,12 @@ pub struct Search {
     /// Only this reason code
     #[arg(long)]
     reason: Option<String>,
+    /// Only what ended so: success, denied or failed
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Only what this person did
+    #[arg(long)]
+    person: Option<String>,
     /// From this day or RFC 3339 time
     #[arg(long)]
     from: Option<String>,
@@ -111,12 +117,17 @@ const SEARCH: [Column; 6] = [
 ];
 
 /// Who touched the record, through which app, under what scope (S3-02).
-const WHO: [Column; 6] = [
+const WHO: [Column; 5] = [
     ("TIME (UTC)", Cell::Time("/time")),
     ("RECORD", Cell::At("/id")),
     ("WHO", Cell::Of(who)),
-    ("WHAT", Cell::Of(what)),
-    ("RESULT", Cell::Of(result)),
+    (
+        "WHAT",
+        Cell::Of(|row| match result(row).as_str() {
+            "done" => what(row),
+            result => format!("{}: {result}", what(row)),
+        }),
+    ),
     ("SCOPE", Cell::At("/phi/scope")),
 ];
 
@@ -135,7 +146,8 @@ fn who(row: &Value) -> String {
 
 fn what(row: &Value) -> String {
     match (text(row, "interaction"), text(row, "object")) {
-        ("", "") => text(row, "kind").to_owned(),
+        // A refusal has no typed interaction; what was asked is sealed, and open here only where the sealed part is.
+        ("", "") => row.pointer("/phi/request").and_then(Value::as_str).unwrap_or("").to_owned(),
         (interaction, object) => format!("{interaction} {object}").trim().to_owned(),
     }
 }
@@ -165,12 +177,14 @@ pub async fn run(client: &Result<Client, Failure>, command: Audit, format: Forma
     let base = format!("/tenants/{}", segment(&tenant));
     match command {
         Audit::Search(search) => {
-            let Search { kind, integration, session, reason, from, to, limit } = search;
+            let Search { kind, integration, session, reason, outcome, person, from, to, limit } = search;
             let query = query(&[
                 ("kind", kind),
                 ("integration", integration),
                 ("session", session),
                 ("reason", reason),
+                ("outcome", outcome),
+                ("person", person),
                 ("from", from),
                 ("to", to),
                 ("limit", Some(limit.to_string())),

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use domain::TenantId;
+use server::app::Checked;
 use server::app::Extent;
+use server::broker::{FilterVerdict, IfMatch, Page};
 
 use crate::cli::{Exit, Failure};
 use crate::config;
@@ -46,10 +48,13 @@ pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<E
             output::note("to prove what the upstream filters by, name two test patients: --patient ID --patient ID");
             return Ok(Exit::Done);
         }
-        return Err(Failure::usage("name exactly two test patients"));
+        return Err(Failure::usage("name exactly two test patients: --patient ID --patient ID"));
     };
     let id = |text: &str| text.parse::<fhir::Id>().map_err(|_| Failure::usage(format!("`{text}` is not a FHIR id")));
     let (first, second) = (id(first)?, id(second)?);
+    if first == second {
+        return Err(Failure::usage("name two different test patients: one alone proves nothing"));
+    }
     let tenant = match (tenant, settings.tenants.as_slice()) {
         (Some(name), tenants) => tenants
             .iter()
@@ -75,11 +80,70 @@ async fn proved(
     let report = server::app::check(&config.settings, tenant, first, second, extent).await;
     progress.finish_and_clear();
     let report = report.map_err(|why| Failure::failed(why.to_string()))?;
-    let value = serde_json::to_value(&report).map_err(|why| Failure::failed(why.to_string()))?;
-    output::object(format, &value);
-    let clean = report.clean();
-    if !clean {
-        output::note("the upstream ignores a filter: searches of those types are refused until it is proved to filter");
+    match format {
+        Format::Json => {
+            let value = serde_json::to_value(&report).map_err(|why| Failure::failed(why.to_string()))?;
+            output::object(format, &value);
+        }
+        Format::Table => told(&report),
     }
-    Ok(if clean { Exit::Done } else { Exit::Failed })
+    if !report.report.patients_readable {
+        return Err(Failure::failed(
+            "the upstream did not give both test patients; nothing counts as proved. Are the ids right, and may Hilum read them?",
+        ));
+    }
+    if report.refused > 0 {
+        output::note("the upstream ignores a filter: searches of those types are refused until it is proved to filter");
+    } else if !extent.dry {
+        output::note("written down; a running gate takes it up at once");
+    }
+    Ok(if report.clean() { Exit::Done } else { Exit::Failed })
+}
+
+/// The findings for people: types by what came of them.
+fn told(checked: &Checked) {
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let report = &checked.report;
+    let of = |verdict: FilterVerdict| {
+        let found = report.filters.iter().filter(|proof| proof.verdict == verdict);
+        let names: Vec<String> = found.map(|proof| format!("{}?{}", proof.kind, proof.param)).collect();
+        (names.len(), names.join(", "))
+    };
+    let mut lines = vec![
+        ("patients readable".to_owned(), yes(report.patients_readable)),
+        ("ETag on reads".to_owned(), yes(report.etag)),
+        ("version ids".to_owned(), yes(report.version_id)),
+        (
+            "If-Match".to_owned(),
+            match report.if_match {
+                IfMatch::NotTried => "not tried: it takes an update of a test patient (see --help)",
+                IfMatch::Honoured => "honoured",
+                IfMatch::Ignored => "IGNORED: an update of an old version was taken",
+                IfMatch::NoUpdates => "no updates are taken",
+            }
+            .to_owned(),
+        ),
+        (
+            "next links".to_owned(),
+            match report.next_links {
+                Page::None => "none were needed",
+                Page::WithinBase => "below the FHIR base",
+                Page::Elsewhere => "lead elsewhere: results end at the first page",
+            }
+            .to_owned(),
+        ),
+    ];
+    for (verdict, says) in [
+        (FilterVerdict::Filters, "filters"),
+        (FilterVerdict::Ignores, "IGNORES"),
+        (FilterVerdict::Unsupported, "not offered"),
+        (FilterVerdict::Failed, "failed"),
+        (FilterVerdict::Vacuous, "not proved, no data"),
+    ] {
+        let (count, names) = of(verdict);
+        if count > 0 {
+            lines.push((format!("{says} ({count})"), names));
+        }
+    }
+    output::fields(lines);
 }

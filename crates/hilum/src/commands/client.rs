@@ -32,8 +32,9 @@ impl Client {
     /// A client for what the command line names.
     pub fn new(cli: &Cli) -> Result<Self, Failure> {
         let base = cli.admin.trim_end_matches('/').to_owned();
-        let uri: http::Uri = base.parse().map_err(|_| Failure::usage(format!("`{base}` is not a URL")))?;
-        let host = uri.host().ok_or_else(|| Failure::usage(format!("`{base}` names no host")))?;
+        let wrong = || Failure::usage(format!("`{base}` must be a URL such as http://127.0.0.1:8444"));
+        let uri: http::Uri = base.parse().map_err(|_| wrong())?;
+        let host = uri.host().filter(|_| uri.scheme().is_some()).ok_or_else(wrong)?;
         let settings =
             OutboundSettings { allow_private: [host.trim_matches(['[', ']']).to_ascii_lowercase()].into(), ca: None };
         server::listen::install_crypto();
@@ -117,7 +118,14 @@ impl Client {
                 Failure::failed(format!("{} did not answer like a Hilum gate ({})", self.base, received.status))
             })?
         };
-        if received.status.is_success() { Ok(value) } else { Err(problem(received.status, &value)) }
+        if received.status.is_success() {
+            return Ok(value);
+        }
+        if value.get("title").is_none() {
+            let says = format!("{} did not answer like a gate's admin listener", self.base);
+            return Err(Failure::failed(format!("{says} ({}); is --admin right?", received.status)));
+        }
+        Err(problem(received.status, &value, bearer.is_some(), path))
     }
 
     fn token(&self) -> Option<String> {
@@ -158,7 +166,7 @@ fn default_login() -> Result<PathBuf, Failure> {
     Ok(home.join("hilum").join("login"))
 }
 
-fn problem(status: StatusCode, value: &Value) -> Failure {
+fn problem(status: StatusCode, value: &Value, signed_in: bool, path: &str) -> Failure {
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut says =
         [text("title"), text("detail")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
@@ -172,8 +180,12 @@ fn problem(status: StatusCode, value: &Value) -> Failure {
         let what = mistake.get("what").and_then(Value::as_str).or_else(|| mistake.as_str()).unwrap_or("");
         says.push_str(&format!("\n  {line}{what}"));
     }
-    if status == StatusCode::UNAUTHORIZED {
-        says.push_str("\nsign in with `hilum login PERSON`");
+    // Signing in is no way out of a wrong passphrase or a credential that is used up.
+    match path {
+        _ if status != StatusCode::UNAUTHORIZED => {}
+        "/login" | "/init" => {}
+        _ if signed_in => says.push_str("\nsign in again with `hilum login PERSON`"),
+        _ => says = "not signed in: sign in with `hilum login PERSON`".into(),
     }
     Failure::failed(says)
 }

@@ -13,8 +13,8 @@ use crate::output::{self, Cell, Column, Format};
 /// What `hilum apply` was told.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// Manifest (TOML); `-` reads standard input
-    #[arg(short = 'f', long = "file", required = true)]
+    /// Manifest (TOML); `-` reads standard input; may be repeated
+    #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Say what would change, and change nothing
     #[arg(long)]
@@ -63,7 +63,7 @@ const COLUMNS: [Column; 6] = [
     ("CLASS", Cell::At("/class")),
     ("ENVIRONMENT", Cell::At("/environment")),
     ("STATUS", Cell::At("/status")),
-    ("EXPIRES", Cell::Time("/expires_at")),
+    ("UNTIL (UTC)", Cell::Until("/expires_at")),
     ("PURPOSE", Cell::At("/purpose")),
 ];
 
@@ -73,7 +73,13 @@ pub async fn run(client: &Client, command: Integration, format: Format) -> Resul
     let base = format!("/tenants/{}/integrations", segment(&tenant));
     match command {
         Integration::List => output::rows(format, &COLUMNS, &items(&client.get(&base).await?)),
-        Integration::Show { id } => output::object(format, &client.get(&format!("{base}/{}", segment(&id))).await?),
+        Integration::Show { id } => {
+            let integration = client.get(&format!("{base}/{}", segment(&id))).await?;
+            match format {
+                Format::Json => output::object(format, &integration),
+                Format::Table => told(integration),
+            }
+        }
         Integration::Suspend { id, reason } => verb(client, &base, &id, "suspend", &reason, format).await?,
         Integration::Resume { id, reason } => verb(client, &base, &id, "resume", &reason, format).await?,
         Integration::End { id, reason } => verb(client, &base, &id, "end", &reason, format).await?,
@@ -83,8 +89,38 @@ pub async fn run(client: &Client, command: Integration, format: Format) -> Resul
 
 async fn verb(client: &Client, base: &str, id: &str, verb: &str, reason: &str, format: Format) -> Result<(), Failure> {
     let answer = client.post(&format!("{base}/{}/{verb}", segment(id)), &json!({ "reason": reason })).await?;
-    output::object(format, &answer);
+    match format {
+        Format::Json => output::object(format, &answer),
+        Format::Table => output::line(&match answer.get("status").and_then(Value::as_str).unwrap_or("") {
+            "active" => format!("`{id}` is active again; what it was issued before stays ended"),
+            status => format!("`{id}` is {status}; every token it held has stopped working"),
+        }),
+    }
     Ok(())
+}
+
+/// One registration for people: keys by their names, approvals as a table.
+fn told(mut integration: Value) {
+    let approvals = integration.as_object_mut().and_then(|members| members.remove("approvals")).unwrap_or_default();
+    let keys: Vec<Value> = integration
+        .pointer("/auth/keys/jwks/keys")
+        .and_then(Value::as_array)
+        .map(|keys| {
+            let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+            keys.iter().map(|key| format!("{} {}", text(key, "alg"), text(key, "kid")).into()).collect()
+        })
+        .unwrap_or_default();
+    if !keys.is_empty()
+        && let Some(place) = integration.pointer_mut("/auth/keys/jwks")
+    {
+        *place = keys.into();
+    }
+    output::object(Format::Table, &integration);
+    let approvals = items(&approvals);
+    if !approvals.is_empty() {
+        output::line("");
+        output::rows(Format::Table, &super::approval::COLUMNS, &approvals);
+    }
 }
 
 /// Sends each manifest; nothing is approved by it.

@@ -1,7 +1,7 @@
 //! `hilum key …`: token signing keys, rotated with overlap.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
@@ -24,12 +24,21 @@ pub async fn run(client: &Client, command: Key, format: Format) -> Result<Exit, 
         Key::List => {
             let columns = [
                 ("KID", Cell::At("/kid")),
-                ("CREATED", Cell::Time("/created_at")),
-                ("RETIRED", Cell::Time("/retired_at")),
+                ("CREATED (UTC)", Cell::Time("/created_at")),
+                ("RETIRED (UTC)", Cell::Time("/retired_at")),
             ];
             output::rows(format, &columns, &items(&client.get(&base).await?));
         }
-        Key::Rotate => output::object(format, &client.post(&format!("{base}/rotate"), &json!({})).await?),
+        Key::Rotate => {
+            let answer = client.post(&format!("{base}/rotate"), &json!({})).await?;
+            match format {
+                Format::Json => output::object(format, &answer),
+                Format::Table => output::line(&format!(
+                    "tokens are signed with `{}` from now on; the old key verifies until every token it signed has expired",
+                    answer.get("kid").and_then(Value::as_str).unwrap_or("?")
+                )),
+            }
+        }
     }
     Ok(Exit::Done)
 }

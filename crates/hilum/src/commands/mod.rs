@@ -23,7 +23,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let client = Client::new(&cli);
     match cli.command {
         Command::Demo(demo) => demo::run(demo, format).await,
-        Command::Init(init) => init::run(init).await,
+        Command::Init(init) => init::run(init, format).await,
         Command::Serve { config } => serve::run(&config).await,
         Command::Check(check) => check::run(check, cli.tenant.as_deref(), format).await,
         Command::Login(login) => person::login(&client?, login).await,

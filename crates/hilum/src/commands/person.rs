@@ -100,6 +100,7 @@ pub async fn logout(client: &Client) -> Result<Exit, Failure> {
     // The session may be over already; the file is emptied either way.
     let _ = client.post("/logout", &json!({})).await;
     client.remember(None)?;
+    output::note("signed out");
     Ok(Exit::Done)
 }
 
@@ -111,7 +112,7 @@ pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exi
                 ("ID", Cell::At("/id")),
                 ("NAME", Cell::At("/name")),
                 ("ROLES", Cell::At("/roles")),
-                ("DISABLED", Cell::Time("/disabled_at")),
+                ("SWITCHED OFF (UTC)", Cell::Time("/disabled_at")),
             ];
             output::rows(format, &columns, &items(&client.get("/people").await?));
         }
@@ -122,25 +123,18 @@ pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exi
             output::object(format, &client.post("/people", &person(&id, name, &passphrase, roles)).await?);
         }
         Person::First { people } => {
+            let people = named(&people)?;
             let credential = secret("credential")?;
             let mut bodies = Vec::new();
-            for entry in &people {
-                let (id, role) = entry
-                    .split_once('=')
-                    .and_then(|(id, role)| Some((id, RoleName::from_str(role, false).ok()?)))
-                    .ok_or_else(|| {
-                        Failure::usage(format!("`{entry}`: write PERSON=operator, privacy-officer or auditor"))
-                    })?;
+            for (id, role) in &people {
                 let passphrase = secret(&format!("passphrase of {id}"))?;
-                bodies.push(person(id, None, &passphrase, vec![grant(client.named_tenant(), role)]));
+                bodies.push(person(id, None, &passphrase, vec![grant(client.named_tenant(), *role)]));
             }
             let body = json!({ "credential": credential, "people": bodies }).to_string();
-            let answer = client.call_as(Method::POST, "/init", Some(("application/json", body)), None).await?;
-            output::rows(
-                format,
-                &[("ID", Cell::At("/id")), ("NAME", Cell::At("/name")), ("ROLES", Cell::At("/roles"))],
-                &items(&answer),
-            );
+            client.call_as(Method::POST, "/init", Some(("application/json", body)), None).await?;
+            let made: Vec<Value> = people.iter().map(|(id, role)| json!({ "id": id, "role": role.as_str() })).collect();
+            output::rows(format, &[("ID", Cell::At("/id")), ("ROLE", Cell::At("/role"))], &made);
+            output::note("the credential is used up; sign in with `hilum login PERSON`");
         }
         Person::Grant { id, role } => change(client, &id, "grant", role, format).await?,
         Person::Revoke { id, role } => change(client, &id, "revoke", role, format).await?,
@@ -149,6 +143,22 @@ pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exi
         }
     }
     Ok(Exit::Done)
+}
+
+/// `PERSON=ROLE` each, nobody twice; read before any secret is asked for.
+fn named(people: &[String]) -> Result<Vec<(&str, RoleName)>, Failure> {
+    let mut out: Vec<(&str, RoleName)> = Vec::new();
+    for entry in people {
+        let (id, role) = entry
+            .split_once('=')
+            .and_then(|(id, role)| Some((id, RoleName::from_str(role, false).ok()?)))
+            .ok_or_else(|| Failure::usage(format!("`{entry}`: write PERSON=operator, privacy-officer or auditor")))?;
+        if out.iter().any(|(other, _)| *other == id) {
+            return Err(Failure::usage(format!("`{id}` is named twice; give further roles with `hilum person grant`")));
+        }
+        out.push((id, role));
+    }
+    Ok(out)
 }
 
 fn person(id: &str, name: Option<String>, passphrase: &str, roles: Vec<Value>) -> Value {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use server::app::StartError;
 use server::clock::Clock;
 
 use crate::cli::{Exit, Failure};
@@ -22,9 +23,7 @@ pub async fn run(path: &Path) -> Result<Exit, Failure> {
     let config = config::read(path).map_err(|why| Failure::configuration(why.to_string()))?;
     let root = root_key(&config.root_key)?;
     let tenants: Vec<String> = config.settings.tenants.iter().map(|tenant| tenant.fhir_base()).collect();
-    let running = server::app::start(config.settings, &root, Clock::system())
-        .await
-        .map_err(|why| Failure::failed(why.to_string()))?;
+    let running = server::app::start(config.settings, &root, Clock::system()).await.map_err(unstarted)?;
     output::note(&format!(
         "hilum {} is ready: FHIR and OAuth on {}, admin on {}",
         env!("CARGO_PKG_VERSION"),
@@ -44,6 +43,20 @@ pub async fn run(path: &Path) -> Result<Exit, Failure> {
     output::note("stopping: requests under way finish first");
     running.stop().await;
     Ok(Exit::Done)
+}
+
+/// Why the gate does not start, and what would help.
+fn unstarted(why: StartError) -> Failure {
+    match &why {
+        StartError::Keys(_) => {
+            Failure::configuration(format!("{why}; put back the root key that this data was made with"))
+        }
+        StartError::Listen(_) => Failure::failed(format!("{why}; change `listen`, or stop what listens there")),
+        StartError::Ledger(_) if why.to_string().contains("another process") => {
+            Failure::failed(format!("{why}; is `hilum serve` running already?"))
+        }
+        _ => Failure::failed(why.to_string()),
+    }
 }
 
 /// Waits for SIGINT (ctrl-c) or SIGTERM.

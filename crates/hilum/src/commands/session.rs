@@ -1,7 +1,7 @@
 //! `hilum session …`
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, items, segment};
 use crate::cli::{Exit, Failure};
@@ -43,15 +43,25 @@ pub async fn run(client: &Client, command: Session, format: Format) -> Result<Ex
                 ("ID", Cell::At("/id")),
                 ("INTEGRATION", Cell::At("/integration")),
                 ("TASK", Cell::At("/task")),
-                ("STARTED", Cell::Time("/created_at")),
-                ("EXPIRES", Cell::Time("/expires_at")),
-                ("ENDED", Cell::Time("/ended_at")),
+                ("STARTED (UTC)", Cell::Time("/created_at")),
+                ("EXPIRES (UTC)", Cell::Time("/expires_at")),
+                ("ENDED (UTC)", Cell::Time("/ended_at")),
             ];
             output::rows(format, &columns, &items(&client.get(&format!("{base}?live={live}{only}")).await?));
         }
         Session::Show { id } => output::object(format, &client.get(&format!("{base}/{}", segment(&id))).await?),
         Session::End { id } => {
-            output::object(format, &client.post(&format!("{base}/{}/end", segment(&id)), &json!({})).await?)
+            let answer = client.post(&format!("{base}/{}/end", segment(&id)), &json!({})).await?;
+            let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("");
+            match format {
+                Format::Json => output::object(format, &answer),
+                Format::Table => output::line(&format!(
+                    "session {id} of `{}` ended on {} UTC by {}; its token has stopped working",
+                    text("integration"),
+                    output::moment(text("ended_at")),
+                    text("ended_by")
+                )),
+            }
         }
     }
     Ok(Exit::Done)

@@ -38,7 +38,7 @@ pub enum Token {
     },
     /// Mint a launch ticket as a launcher, redeem it as the integration, print the token response
     #[command(
-        after_help = "Example:  hilum token get --issuer http://127.0.0.1:8443/mercy --client scheduler-1 --key scheduler.pem \\\n            --launcher desk-1 --launcher-key desk.pem --task scheduling --patient 4711"
+        after_help = "Example:\n  T=$(hilum token get --issuer http://127.0.0.1:8443/mercy --client scheduler-1 --key scheduler.pem \\\n        --launcher desk-1 --launcher-key desk.pem --task scheduling --patient 4711 --bare)"
     )]
     Get(Get),
 }
@@ -70,13 +70,22 @@ pub struct Get {
     /// Scopes to ask for [default: the task's]
     #[arg(long)]
     pub scope: Option<String>,
+    /// Print the access token alone, e.g. for a shell variable
+    #[arg(long)]
+    pub bare: bool,
 }
 
 /// Runs one verb.
 pub async fn run(command: Token, format: Format) -> Result<Exit, Failure> {
     match command {
         Token::Key { out } => output::line(&make_key(&out)?.to_string()),
-        Token::Get(get) => output::object(format, &token(&get).await?),
+        Token::Get(get) => {
+            let answer = token(&get).await?;
+            match answer.get("access_token").and_then(Value::as_str) {
+                Some(token) if get.bare => output::line(token),
+                _ => output::object(format, &answer),
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -94,8 +103,12 @@ pub fn make_key(out: &Path) -> Result<Value, Failure> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    let mut file =
-        options.open(out).map_err(|why| Failure::failed(format!("cannot write `{}`: {why}", out.display())))?;
+    let mut file = options.open(out).map_err(|why| match why.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::failed(format!("`{}` exists and is not overwritten; choose another name", out.display()))
+        }
+        _ => Failure::failed(format!("cannot write `{}`: {why}", out.display())),
+    })?;
     let body = STANDARD.encode(der.as_ref());
     let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
@@ -206,5 +219,7 @@ impl Caller {
 
 fn refused(what: &str, status: StatusCode, answer: &Value) -> Failure {
     let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-    Failure::failed(format!("{what}: {status} {} {}", text("error"), text("error_description")))
+    let says: Vec<String> =
+        [text("error"), text("error_description")].into_iter().filter(|text| !text.is_empty()).collect();
+    Failure::failed(format!("{what}: {status}: {}", says.join(": ")))
 }

@@ -27,7 +27,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadConfigError {
     /// The file cannot be read.
-    #[error("cannot read `{}`: {why}", path.display())]
+    #[error("cannot read `{}`: {why}; `hilum init DIR` makes a configuration", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -45,8 +45,13 @@ pub enum ReadConfigError {
 }
 
 fn report(path: &Path, mistakes: &[Mistake]) -> String {
-    let lines: Vec<String> =
-        mistakes.iter().map(|mistake| format!("{}:{}: {}", path.display(), mistake.line, mistake.what)).collect();
+    let lines: Vec<String> = mistakes
+        .iter()
+        .map(|mistake| match mistake.line {
+            0 => mistake.what.clone(),
+            line => format!("{}:{line}: {}", path.display(), mistake.what),
+        })
+        .collect();
     lines.join("\n")
 }
 
@@ -72,12 +77,9 @@ pub fn parse(
 ) -> Result<Config, Vec<Mistake>> {
     let mistakes = Mistakes::new(text);
     for name in reference::environment_secrets(environment) {
-        mistakes.add(
-            0,
-            format!(
-                "the environment variable `{name}` looks like a secret; put it in a file and refer to it as file:PATH"
-            ),
-        );
+        mistakes.add_elsewhere(format!(
+            "the environment variable `{name}` looks like a secret; put it in a file and refer to it as file:PATH"
+        ));
     }
     let table = match DeTable::parse(text) {
         Ok(table) => table,

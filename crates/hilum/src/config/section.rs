@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 /// One mistake in a file.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Mistake {
-    /// Line, from 1.
+    /// Line, from 1; 0 when it is not in the file.
     pub line: usize,
     /// What is wrong and what to write instead.
     pub what: String,
@@ -31,6 +31,11 @@ impl<'a> Mistakes<'a> {
     pub fn add(&self, offset: usize, what: impl Into<String>) {
         let line = self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
         self.found.borrow_mut().insert(Mistake { line, what: what.into() });
+    }
+
+    /// Adds one that is not in the file.
+    pub fn add_elsewhere(&self, what: impl Into<String>) {
+        self.found.borrow_mut().insert(Mistake { line: 0, what: what.into() });
     }
 
     /// All of them, by line.

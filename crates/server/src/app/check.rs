@@ -86,6 +86,8 @@ pub async fn check(
         .filters
         .iter()
         .filter_map(|proof| match proof.verdict {
+            // Nothing is proved with a patient that is not there; what was seen to be ignored is ignored all the same.
+            FilterVerdict::Filters if !report.patients_readable => None,
             FilterVerdict::Filters => Some(row(proof.kind, proof.param, FilterState::Proved)),
             FilterVerdict::Ignores => Some(row(proof.kind, proof.param, FilterState::Poisoned)),
             FilterVerdict::Vacuous | FilterVerdict::Unsupported | FilterVerdict::Failed => None,

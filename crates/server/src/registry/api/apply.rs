@@ -37,10 +37,11 @@ pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, ur
     let tenant = tenant(&registry, &visit, asked(&query, "tenant")?)?;
     let dry_run: bool = asked(&query, "dry_run")?.unwrap_or(false);
     visit.tenant = Some(tenant.clone());
-    let manifest = Manifest::read(&text)?;
+    let (manifest, mut mistakes) = Manifest::read(&text)?;
     let _one = registry.0.changing.lock().await;
     let mut plan = Plan::new(&registry.snapshot(), registry.0.clock.now());
-    let mistakes = manifest.plan(&tenant, &visit, &mut plan)?;
+    mistakes.extend(manifest.plan(&tenant, &visit, &mut plan)?);
+    mistakes.sort_by_key(|mistake| mistake.line);
     if !mistakes.is_empty() {
         return Err(ApiError::listed(mistakes));
     }
@@ -79,7 +80,8 @@ struct Manifest {
 }
 
 impl Manifest {
-    fn read(text: &str) -> Result<Self, ApiError> {
+    /// The tables of a manifest, and what stands among them that should not.
+    fn read(text: &str) -> Result<(Self, Vec<Mistake>), ApiError> {
         let table = DeTable::parse(text).map_err(|why| {
             let line = why.span().map(|span| line_of(text, span.start));
             ApiError::listed(vec![Mistake { line, what: why.message().to_owned() }])
@@ -110,9 +112,10 @@ impl Manifest {
             }
         }
         if out.tasks.len() + out.integrations.len() > OBJECTS_MAX {
-            mistakes.push(Mistake { line: None, what: format!("a manifest holds at most {OBJECTS_MAX} objects") });
+            let what = format!("a manifest holds at most {OBJECTS_MAX} objects");
+            return Err(ApiError::listed(vec![Mistake { line: None, what }]));
         }
-        if mistakes.is_empty() { Ok(out) } else { Err(ApiError::listed(mistakes)) }
+        Ok((out, mistakes))
     }
 
     /// Plans tasks first, then integrations, then what they ask for, so that each may name what stands before it.
@@ -145,7 +148,6 @@ impl Manifest {
             let asked = Asked { integration, task, terms, justification, by, id };
             place.keep(plan.request(tenant, asked, Again::Leave), &mut mistakes);
         }
-        mistakes.sort_by_key(|mistake| mistake.line);
         Ok(mistakes)
     }
 }

@@ -76,12 +76,8 @@ impl ApiError {
 
     /// There is no such thing here.
     pub(crate) fn missing(what: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not found",
-            Reason::NotFound,
-            format!("there is no such {what} in this tenant"),
-        )
+        let place = if what == "tenant" { "here" } else { "in this tenant" };
+        Self::new(StatusCode::NOT_FOUND, "not found", Reason::NotFound, format!("there is no such {what} {place}"))
     }
 
     /// It cannot be done as things stand.

@@ -1,0 +1,54 @@
+//! `hilum demo --tour` as a newcomer runs it: every step ends as it says, and nothing that opens a door is printed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Longest run of token characters after `eyJ`, the beginning of every JWT: the tour shows 12 at most.
+fn token_shown(text: &str) -> usize {
+    let starts = text.match_indices("eyJ").map(|(at, _)| &text[at..]);
+    let run = |rest: &str| rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)).count();
+    starts.map(run).max().unwrap_or(0)
+}
+
+#[test]
+fn the_tour_ends_as_it_says() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_hilum")).args(["demo", "--tour", "-o", "json"]).output().unwrap();
+    let (out, err) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
+    assert_eq!(ran.status.code(), Some(0), "{err}");
+    let steps: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(steps.len() >= 15, "{}", steps.len());
+    for (number, step) in steps.iter().enumerate() {
+        assert_eq!(step["step"], number + 1);
+        assert_eq!(step["ok"], true, "{step}");
+        assert!(!step["expected"].as_str().unwrap().is_empty(), "{step}");
+    }
+    let titled = |words: &str| steps.iter().find(|step| step["title"].as_str().unwrap().contains(words)).unwrap();
+    assert_eq!(titled("it reads its patient")["status"], 200);
+    assert_eq!(titled("another patient")["answer"]["code"].as_str().is_some(), true);
+    assert_eq!(titled("everything at once")["status"], 403);
+    assert_eq!(titled("the next request with its token")["status"], 401);
+    assert!(titled("people were told")["answer"]["says"].as_str().unwrap().contains("ignored a search filter"));
+    assert!(token_shown(&out) <= 12 && token_shown(&err) <= 12, "a token was printed");
+    for step in &steps {
+        let ticket = step["answer"]["launch"].as_str().unwrap_or("…");
+        assert!(ticket.contains('…'), "a launch ticket was printed whole");
+    }
+}
+
+#[test]
+fn a_demonstration_of_nonsense_is_a_usage_mistake() {
+    for arguments in [["demo", "--patients", "3"], ["demo", "--ehr", "0.0.0.0:0"], ["demo", "--seed", "x"]] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_hilum")).args(arguments).output().unwrap();
+        assert_eq!(ran.status.code(), Some(64), "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
