@@ -96,6 +96,17 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`] when a stored key does not open, or the store or the crypto library fails.
     pub async fn open(root: &RootKey, store: &Store, tenants: &[TenantId], now: Millis) -> Result<Self, KeyError> {
+        let ring = Self::load(root, store, tenants, now).await?;
+        ring.ensure(now).await?;
+        Ok(ring)
+    }
+
+    /// Opens the stored keys; makes what is missing only where there are none at all. For a start that may yet be refused because
+    /// the database is an old one: that must be left as it is. [`crate::audit::Audit::open`] makes the rest once it is not.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open`].
+    pub async fn load(root: &RootKey, store: &Store, tenants: &[TenantId], now: Millis) -> Result<Self, KeyError> {
         let tenants = tenants.iter().map(ToString::to_string).chain([SYSTEM.to_owned()]).collect();
         let ring = Self(Arc::new(Inner {
             root: root.clone(),
@@ -105,8 +116,15 @@ impl KeyRing {
             making: tokio::sync::Mutex::default(),
         }));
         ring.reload().await?;
-        ring.ensure(now).await?;
+        if ring.0.held.read().keys.is_empty() {
+            ring.ensure(now).await?;
+        }
         Ok(ring)
+    }
+
+    /// The database the keys are in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Makes every key that `now` or the coming month needs and that is not there yet. Cheap when nothing is missing.

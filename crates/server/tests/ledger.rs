@@ -448,8 +448,16 @@ async fn a_damaged_or_rolled_back_ledger_does_not_open_and_does_not_verify() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_kept_elsewhere_convicts_a_rewrite() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (keys, clock) = (fresh_keys().await, Clock::fixed(NOW));
+    let clock = Clock::fixed(NOW);
+    let file = |dir: &tempfile::TempDir| dir.path().join("hilum.db");
+    let url = |dir| format!("sqlite:{}", file(dir).display());
+    // The same keys twice, as someone has who copied the database.
+    let store = store::Store::open(&url(&one)).await.unwrap();
+    let keys = keys(&store).await;
+    store.close().await;
+    std::fs::copy(file(&one), file(&two)).unwrap();
     for (dir, resource) in [(&one, "Observation/O1"), (&two, "Observation/O2")] {
+        let keys = self::keys(&store::Store::open(&url(dir)).await.unwrap()).await;
         let audit = open(dir.path(), &keys, &clock).await;
         append(&audit, read_of("P1", resource)).await;
         audit.close().await;
@@ -462,4 +470,108 @@ async fn a_checkpoint_kept_elsewhere_convicts_a_rewrite() {
     assert!(verify(two.path(), &key, &[]).unwrap().clean, "alone it looks whole");
     assert!(verify(two.path(), &key, &notes).is_err());
     assert!(verify(one.path(), &key, &["forged\n1\nAAAA\n"]).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_28_a_folder_that_lost_records_is_refused_by_the_database() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::fixed(NOW));
+    let keys = fresh_keys().await;
+    let (ledger, aside) = (dir.path().join("ledger"), dir.path().join("aside"));
+    let audit = open(&ledger, &keys, &clock).await;
+    audit.close().await;
+    drop(audit);
+    // A whole earlier state of the folder, checkpoints and all: nothing in it shows that more was written.
+    copy(&ledger, &aside);
+    let audit = open(&ledger, &keys, &clock).await;
+    append(&audit, read_of("P1", "Observation/O1")).await;
+    audit.close().await;
+    drop(audit);
+    for earlier in [&aside, &dir.path().join("empty")] {
+        for _ in 0..3 {
+            let refused = Audit::open(earlier, "gate-1", "gate.example", keys.clone(), clock.clone()).await;
+            let why = refused.map(drop).unwrap_err();
+            assert!(matches!(why, OpenLedgerError::RolledBack { known: 5, .. }), "{why}");
+        }
+    }
+    open(&ledger, &keys, &clock).await.close().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// A record that is durable and not yet counted, as a crash leaves it, is no reason to refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_the_database_was_not_told_of_do_not_stop_a_start() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::fixed(NOW));
+    let store = store::Store::open(&format!("sqlite:{}", dir.path().join("hilum.db").display())).await.unwrap();
+    let ring = keys(&store).await;
+    let ledger = dir.path().join("ledger");
+    let audit = open(&ledger, &ring, &clock).await;
+    append(&audit, change(store.feed().await.unwrap())).await;
+    // The database is gone before it is told.
+    store.close().await;
+    audit.close().await;
+    drop(audit);
+    let store = store::Store::open(&format!("sqlite:{}", dir.path().join("hilum.db").display())).await.unwrap();
+    assert_eq!(store.ledger_marks().await.unwrap(), []);
+    let audit = open(&ledger, &keys(&store).await, &clock).await;
+    audit.close().await;
+    assert_eq!(store.ledger_marks().await.unwrap(), [("gate-1".to_owned(), 5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_28_a_database_from_a_backup_is_refused_for_a_change_it_does_not_have() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::fixed(NOW));
+    let (live, backup, ledger) = (dir.path().join("live.db"), dir.path().join("backup.db"), dir.path().join("ledger"));
+    let url = |path: &Path| format!("sqlite:{}", path.display());
+    let store = store::Store::open(&url(&live)).await.unwrap();
+    let ring = keys(&store).await;
+    let audit = open(&ledger, &ring, &clock).await;
+    append(&audit, change(store.feed().await.unwrap())).await;
+    audit.close().await;
+    drop(audit);
+    store.close().await;
+    std::fs::copy(&live, &backup).unwrap();
+    // An orderly restart and a change since.
+    let store = store::Store::open(&url(&live)).await.unwrap();
+    let ring = keys(&store).await;
+    let audit = open(&ledger, &ring, &clock).await;
+    let filter = store::FilterRow {
+        tenant: mercy(),
+        kind: "Observation".into(),
+        param: "patient".into(),
+        state: store::FilterState::Poisoned,
+    };
+    let done = store.apply(&store::Change { filters: vec![filter], ..store::Change::default() }, NOW).await;
+    append(&audit, change(done.unwrap().unwrap())).await;
+    audit.close().await;
+    drop(audit);
+    store.close().await;
+    let old = store::Store::open(&url(&backup)).await.unwrap();
+    // Later than the backup has keys for: they are not made, nor does trying again help.
+    let later = Clock::fixed(NOW + 100 * 86_400_000);
+    for _ in 0..2 {
+        let root = RootKey::parse(&[1; 32]).unwrap();
+        let tenants = [mercy(), "other".parse().unwrap()];
+        let ring = KeyRing::load(&root, &old, &tenants, later.now()).await.unwrap();
+        let refused = Audit::open(&ledger, "gate-1", "gate.example", ring, later.clone()).await;
+        let why = refused.map(drop).unwrap_err();
+        assert!(matches!(why, OpenLedgerError::OlderDatabase { .. }), "{why}");
+        assert!(why.to_string().contains("hilum restore --reconcile"), "{why}");
+    }
+    let store = store::Store::open(&url(&live)).await.unwrap();
+    open(&ledger, &keys(&store).await, &clock).await;
+}
+
+/// The outcome of a change that had reached `feed`.
+fn change(feed: u64) -> AuditRecord {
+    let mut record = AuditRecord::new("mercy", Kind::RegistryChange, Outcome::Success, [9; 16]);
+    record.phase = domain::audit::Phase::Outcome;
+    record.phi.attributes.push(("feed".into(), feed.to_string()));
+    record
 }

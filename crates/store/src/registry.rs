@@ -333,7 +333,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Remembers the last ledger index of a node; an older one never replaces a newer.
+    /// Remembers how many records a node's ledger holds; fewer never replace more.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -344,7 +344,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// The last ledger index this database knows of, per node.
+    /// How many records this database knows of, per node.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.

@@ -101,7 +101,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     crate::listen::install_crypto();
     let tenant_ids: Vec<TenantId> = settings.tenants.iter().map(|tenant| tenant.id.clone()).collect();
     let store = Store::open(&settings.store_url).await?;
-    let keys = KeyRing::open(root, &store, &tenant_ids, clock.now()).await?;
+    let keys = KeyRing::load(root, &store, &tenant_ids, clock.now()).await?;
     let audit = Audit::open(&settings.ledger_dir, &settings.node, &settings.host, keys.clone(), clock.clone()).await?;
     let registry = Registry::open(store.clone(), &settings.tenants, audit.clone(), keys.clone(), clock.clone()).await?;
     let broker = Broker::new(&settings.tenants, &settings.outbound, keys.clone(), clock.clone())?;

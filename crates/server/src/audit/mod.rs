@@ -3,6 +3,7 @@
 //! A record is durable when [`Audit::append`] answers: one commit, one sync for everything that waited (`spec/audit.md` §9.1). A full
 //! queue refuses work before the upstream is touched; a device that fails once ends the ledger for this process.
 
+mod fit;
 mod flood;
 mod leaf;
 mod read;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, random};
 use crate::keys::{KeyError, KeyRing, SYSTEM};
+pub(crate) use fit::FEED;
 pub use read::{Cursor, Filter, InvalidRecordId, PhiAccess, ReadAuditError, Reader, RecordId, SEARCH_MAX};
 pub use recorded::Recorded;
 pub use view::{Explained, Found, LogView, PhiView, RecordView, VerifyError, VerifyReport, verify};
@@ -50,6 +52,34 @@ pub enum OpenLedgerError {
     /// A host or node name that cannot stand in an origin.
     #[error("`{0}` cannot be part of a ledger's name: letters, digits, `.`, `-`, `:` and `_` only")]
     Name(String),
+    /// The folder lost records.
+    #[error(
+        "the ledger was rolled back: its folder holds {found} records and the database knows of {known}; put the newer folder back"
+    )]
+    RolledBack {
+        /// Records found.
+        found: u64,
+        /// Records the database knows of.
+        known: u64,
+    },
+    /// The database is of an earlier time.
+    #[error(
+        "the database is older than the ledger: it stands at change {database} and the ledger records change {ledger}, so what was switched off since would work again; put the newer database back (`hilum restore --reconcile`, of a later release, will take over a backup)"
+    )]
+    OlderDatabase {
+        /// The database's feed number.
+        database: u64,
+        /// The newest one recorded.
+        ledger: u64,
+    },
+    /// The database lacks keys it had.
+    #[error(
+        "the database is older than the ledger: it lacks a key that the last records are sealed with; put the newer database back (`hilum restore --reconcile`, of a later release, will take over a backup)"
+    )]
+    LostKeys,
+    /// The database could not be asked.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// A thread could not be started or the random source failed.
     #[error("the ledger's threads could not be started")]
     Start,
@@ -152,6 +182,9 @@ impl Audit {
         let signer = Arc::new(keys.ledger_signer()?);
         let opened = tokio::task::spawn_blocking(move || Wal::open(options, signer, disk)).await;
         let (wal, checkpoints, recovered) = opened.map_err(|_| OpenLedgerError::Start)??;
+        let entries = wal.heads().iter().map(|head| head.size).sum();
+        fit::check(&dir, node, entries, &keys).await?;
+        keys.ensure(clock.now()).await?;
         let last_us = last_time(&dir, recovered.last_entry.as_deref())?;
         let boot = random().map_err(|_| OpenLedgerError::Start)?;
         let core = Arc::new(Core {
@@ -167,6 +200,7 @@ impl Audit {
         let audit = Self(Arc::new(Inner { core, dir, threads }));
         audit.record_start(&recovered).await?;
         tokio::spawn(keep_keys(Arc::downgrade(&audit.0)));
+        tokio::spawn(keep_marks(Arc::downgrade(&audit.0)));
         Ok(audit)
     }
 
@@ -284,6 +318,7 @@ impl Audit {
         let inner = self.0.clone();
         // The threads end on their own if this task is cancelled; a join error has nothing to tell.
         let _ = tokio::task::spawn_blocking(move || inner.threads.end(&inner.core.queue)).await;
+        self.0.core.mark().await;
     }
 
     /// Reads this ledger; safe while it is written. What is read through it is recorded by the caller (`Kind::AuditRead`).
@@ -338,6 +373,33 @@ async fn keep_keys(ledger: std::sync::Weak<Inner>) {
         if let Err(why) = core.keys.ensure(core.clock.now()).await {
             tracing::error!(%why, "keys could not be made ahead of need");
         }
+    }
+}
+
+/// How often the database is told how many records there are.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+async fn keep_marks(ledger: std::sync::Weak<Inner>) {
+    let mut marked = 0;
+    loop {
+        tokio::time::sleep(MARK_EVERY).await;
+        let Some(core) = ledger.upgrade().map(|inner| inner.core.clone()) else { return };
+        let entries = core.queue.entries();
+        if entries > marked && core.mark().await {
+            marked = entries;
+        }
+    }
+}
+
+impl Core {
+    /// Tells the database how many records are durable. Without it the next start looks through more of them.
+    async fn mark(&self) -> bool {
+        let (entries, now) = (self.queue.entries(), self.clock.now());
+        let done = self.keys.store().mark_ledger(&self.node, entries, now).await;
+        if let Err(why) = &done {
+            tracing::warn!(%why, "the database could not be told of the ledger's size");
+        }
+        done.is_ok()
     }
 }
 

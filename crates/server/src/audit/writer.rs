@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,8 @@ pub(super) struct Queue {
     denials: AtomicUsize,
     full: AtomicBool,
     failed: AtomicBool,
+    /// Durable records of all logs.
+    entries: AtomicU64,
     failure: Notify,
     heads: Mutex<Heads>,
     tick: Condvar,
@@ -123,6 +125,10 @@ impl Queue {
         lane.push_back(Job { leaves, answer, _slot: slot });
         self.wake.notify_one();
         Ok(())
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Acquire)
     }
 
     pub(super) fn healthy(&self) -> bool {
@@ -222,6 +228,7 @@ impl Threads {
 
 /// Starts both threads.
 pub(super) fn start(core: &Arc<Core>, wal: Wal, checkpoints: Checkpoints) -> std::io::Result<Threads> {
+    core.queue.entries.store(wal.heads().iter().map(|head| head.size).sum(), Ordering::Release);
     let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let writing = core.clone();
     let writer = named("hilum-ledger").spawn(move || write(&writing.queue, wal))?;
@@ -269,6 +276,7 @@ fn commit(queue: &Queue, wal: &mut Wal, batch: Vec<Job>) -> bool {
     match wal.commit(&entries) {
         Ok(receipts) => {
             queue.full.store(false, Ordering::Release);
+            queue.entries.fetch_add(u64::try_from(receipts.len()).unwrap_or(u64::MAX), Ordering::AcqRel);
             let mut receipts = receipts.into_iter();
             for job in batch {
                 // A record of several leaves is known by its first.

@@ -217,8 +217,8 @@ impl Registry {
         let now = inner.clock.now();
         // Refused here first: should the store fail below, a session ended too much is better than one too little.
         inner.ended.insert(*id, now);
-        let ended = inner.store.end_session(id, now, by).await?.is_some();
-        if ended {
+        let ended = inner.store.end_session(id, now, by).await?;
+        if let Some(feed) = ended {
             let deed = Deed {
                 tenant: tenant.to_string(),
                 noun: "session",
@@ -227,10 +227,10 @@ impl Registry {
                 note: format!("by {by}"),
                 ..Deed::default()
             };
-            inner.trail.done(Kind::SessionEnd, caller, &deed).await?;
+            inner.trail.done(Kind::SessionEnd, caller, &deed, feed).await?;
         }
         let _ = self.poll().await;
-        Ok(ended)
+        Ok(ended.is_some())
     }
 
     /// Marks a search parameter whose filter an upstream ignored: it is refused until `hilum check` has proved it. In this process
@@ -456,7 +456,7 @@ async fn built_in(
         let intent = trail.intend(None, &deed).await?;
         let done = store.apply(&change, clock.now()).await?;
         let outcome = if done.is_ok() { domain::audit::Outcome::Success } else { domain::audit::Outcome::Denied };
-        trail.conclude(intent, outcome, 0).await?;
+        trail.conclude(intent, outcome, 0, done.unwrap_or(0)).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use domain::Reason;
 use domain::audit::{AuditRecord, Kind, Outcome, Phase};
 
 use super::people::Caller;
-use crate::audit::{Audit, Lane};
+use crate::audit::{Audit, FEED, Lane};
 use crate::clock::random;
 use crate::keys::SYSTEM;
 
@@ -112,8 +112,16 @@ impl Trail {
     }
 
     /// Says what became of an intent. Should this fail, the intent still stands in the ledger.
-    pub(crate) async fn conclude(&self, intent: Intent, outcome: Outcome, status: u16) -> Result<(), RecordFailed> {
+    /// `feed` is a number that the store had reached when it was done: a database that has not reached it later is an older one.
+    pub(crate) async fn conclude(
+        &self,
+        intent: Intent,
+        outcome: Outcome,
+        status: u16,
+        feed: u64,
+    ) -> Result<(), RecordFailed> {
         let mut record = intent.record;
+        record.phi.attributes.push((FEED.into(), feed.to_string()));
         record.phase = Phase::Outcome;
         record.outcome = outcome;
         record.object.status = status;
@@ -148,8 +156,16 @@ impl Trail {
     }
 
     /// Records a whole deed at once: one that cannot be undone by a crash in between (a session's end).
-    pub(crate) async fn done(&self, kind: Kind, caller: Option<&Caller>, deed: &Deed) -> Result<(), RecordFailed> {
-        let record = Self::record(kind, Outcome::Success, caller, deed)?;
+    /// `feed` as in [`Trail::conclude`].
+    pub(crate) async fn done(
+        &self,
+        kind: Kind,
+        caller: Option<&Caller>,
+        deed: &Deed,
+        feed: u64,
+    ) -> Result<(), RecordFailed> {
+        let mut record = Self::record(kind, Outcome::Success, caller, deed)?;
+        record.phi.attributes.push((FEED.into(), feed.to_string()));
         self.0.append(record).await
     }
 }

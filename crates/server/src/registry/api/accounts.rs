@@ -138,7 +138,7 @@ pub(super) async fn initialise(State(registry): State<Registry>, Body(mut fields
     let done = registry.0.store.initialise(&hash, &people, now).await;
     let done = done.map_err(ApiError::from).and_then(|done| done.map_err(add_refused));
     let status = done.as_ref().map_or_else(|why| why.status.as_u16(), |()| 201);
-    registry.0.trail.conclude(intent, crate::registry::plan::outcome(status), status).await?;
+    registry.0.trail.conclude(intent, crate::registry::plan::outcome(status), status, registry.feed()).await?;
     done.map_err(|why| ApiError { recorded: true, ..why })?;
     created(json!({ "created": ids }))
 }
@@ -174,7 +174,7 @@ pub(super) async fn login(State(registry): State<Registry>, Body(mut fields): Bo
     let deed = Deed { noun: "api-token", verb: "sign-in", id: person.to_string(), ..Deed::default() };
     let intent = inner.trail.intend(None, &deed).await?;
     inner.store.add_api_token(&credential_hash(&secret), &person, now, expires_at).await?;
-    inner.trail.conclude(intent, domain::audit::Outcome::Success, 200).await?;
+    inner.trail.conclude(intent, domain::audit::Outcome::Success, 200, registry.feed()).await?;
     ok(json!({
         "token": secret,
         "person": person,

@@ -23,7 +23,7 @@ impl Registry {
         let intent = self.0.trail.intend(Some(&visit.caller), &deed).await?;
         let done = action.await;
         let status = done.as_ref().map_or_else(|why| why.status.as_u16(), |_| 200);
-        if let Err(why) = self.0.trail.conclude(intent, plan::outcome(status), status).await {
+        if let Err(why) = self.0.trail.conclude(intent, plan::outcome(status), status, self.feed()).await {
             // The intent stands in the ledger, so nothing went unseen; but nobody can tell how it ended from there.
             tracing::error!("the outcome of a change could not be recorded: {why}");
             if done.is_ok() {

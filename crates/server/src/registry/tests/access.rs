@@ -205,4 +205,7 @@ async fn without_a_durable_intent_nothing_changes() {
             (Kind::RegistryChange, Phase::Outcome, Outcome::Success),
         ]
     );
+    // By it an older database is known at the next start.
+    let told = bench.fake.records.lock()[1].phi.attributes.last().cloned().unwrap();
+    assert_eq!(told, ("feed".to_owned(), bench.store.feed().await.unwrap().to_string()));
 }
