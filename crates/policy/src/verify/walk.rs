@@ -120,6 +120,10 @@ impl<'d> Walk<'_, 'd> {
         for (key, value) in object.members() {
             match &*key.text() {
                 "url" | "_url" if drop_url => {}
+                // An extension's `url` is its name; any other is an address.
+                "url" if value.is_string() && !matches!(name, "extension" | "modifierExtension") => {
+                    self.text("uri", value);
+                }
                 name => self.member(name, place, value)?,
             }
         }
@@ -187,10 +191,25 @@ impl<'d> Walk<'_, 'd> {
             let rest = if self.names_other(rest.trim_start_matches('/')) { "/Patient" } else { rest };
             self.edits.replace(value.span(), quote(&format!("{ours}{rest}")));
         } else if (text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text))
-            || names_elsewhere(name, &text)
+            || self.leads_to_other(name, &text)
         {
             self.edits.replace(value.span(), quote("Patient"));
         }
+    }
+
+    /// Whether a URL, however spelt, leads to another patient's record: on another host to anybody's, relative to anybody's
+    /// but the session's. Names of code systems and of extensions can look like it and are nobody.
+    fn leads_to_other(&self, name: &str, text: &str) -> bool {
+        let absolute = text.contains("://");
+        let is_address = (absolute || is_url_name(name)) && !matches!(name, "system" | "url");
+        let names = |text: &str| {
+            let segments = || text.split(['/', '?', '#', '|', '=', '&']);
+            let mut pairs = segments().zip(segments().skip(1));
+            pairs.any(|(kind, id)| kind == "Patient" && Id::fits(id) && (absolute || id != self.plan.patient.as_str()))
+        };
+        is_address
+            && !text.contains(char::is_whitespace)
+            && (names(text) || text.contains('%') && names(&decoded(text)))
     }
 
     /// A narrative whose links into other patients' records have lost the id; its words cannot be judged (CT-03).
@@ -236,21 +255,6 @@ impl<'d> Walk<'_, 'd> {
             _ => false,
         }
     }
-}
-
-/// Whether a URL, on whatever host and however spelt, goes to some patient's record: not ours, so not the session's.
-/// Names of code systems and of extensions can look like it and are nobody.
-fn names_elsewhere(name: &str, text: &str) -> bool {
-    let names = |text: &str| {
-        text.split(['/', '?', '#', '|', '=', '&'])
-            .skip_while(|segment| *segment != "Patient")
-            .nth(1)
-            .is_some_and(Id::fits)
-    };
-    !matches!(name, "system" | "url" | "fullUrl")
-        && text.contains("://")
-        && !text.contains(char::is_whitespace)
-        && (names(text) || text.contains('%') && names(&decoded(text)))
 }
 
 /// Percent-encoding taken away once; what is not UTF-8 behind it is no id.

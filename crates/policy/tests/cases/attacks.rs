@@ -432,6 +432,10 @@ fn addresses_of_other_patients_are_taken_out_wherever_they_stand() {
         json!({"extension": [{"url": "u", "valueCanonical": "HTTPS://EHR/r4/Patient/P2|1"}]}),
         json!({"extension": [{"url": "u", "valueUrl": "https://ehr:443/r4/Patient/P2/Observation/O9"}]}),
         json!({"meta": {"source": "https://ehr/r4/Patient/P2#1"}}),
+        json!({"extension": [{"url": "u", "valueUri": "/Patient/P2"}]}),
+        json!({"extension": [{"url": "u", "valueUri": "../r4/Patient/P2/_history/1"}]}),
+        json!({"extension": [{"url": "u", "valueRelatedArtifact": {"url": "https://elsewhere/Patient/P2"}}]}),
+        json!({"extension": [{"url": "u", "valueUrl": "Observation?patient=Patient/P1&x=Patient/P2"}]}),
         json!({"extension": [{"url": "u", "valueUrl": "https://ehr/r4%2FPatient%2FP2"}]}),
         json!({"extension": [{"url": "u", "valueUrl": "https://elsewhere/%50atient/P2"}]}),
         json!({"extension": [{"url": "u", "valueUrl": "https://elsewhere/launch?next=Patient/P2&x"}]}),
@@ -455,6 +459,7 @@ fn addresses_of_other_patients_are_taken_out_wherever_they_stand() {
         json!({"code": {"coding": [{"system": "http://x.org/Patient/kinds", "display": "Patient/Family"}]}}),
         json!({"meta": {"profile": ["http://hl7.org/fhir/us/core/StructureDefinition/Patient"]}}),
         json!({"extension": [{"url": "http://x.org/Patient/ext", "valueString": "and/or Patient/carer"}]}),
+        json!({"extension": [{"url": "u", "valueUri": "/Patient/P1/Observation"}]}),
     ] {
         let mut resource = own("Observation", "subject");
         resource.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
