@@ -26,7 +26,8 @@ pub struct InvalidManifest(pub Vec<(usize, String)>);
 pub fn with_keys(text: &str, folder: &Path) -> Result<String, InvalidManifest> {
     let Ok(table) = DeTable::parse(text) else { return Ok(text.to_owned()) };
     let integrations = table.get_ref().get("integration").and_then(|value| value.get_ref().as_array());
-    let (mut edits, mut mistakes): (Vec<(Range<usize>, String)>, Vec<(usize, String)>) = (Vec::new(), Vec::new());
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    let mut mistakes: Vec<(usize, String)> = Vec::new();
     for integration in integrations.into_iter().flat_map(|array| array.iter()) {
         let keys = integration
             .get_ref()

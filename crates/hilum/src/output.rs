@@ -125,12 +125,19 @@ pub fn fields(lines: Vec<(String, String)>) {
     }
 }
 
+/// A few plain words fit one line; sentences and objects have lines of their own.
+fn short(items: &[Value]) -> bool {
+    let words = |item: &Value| item.as_str().is_some_and(|text| !text.contains(", ") && text.split(' ').count() <= 3);
+    !items.is_empty() && items.iter().all(words)
+}
+
 fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
     let inner = |member: &str| if name.is_empty() { member.to_owned() } else { format!("{name}.{member}") };
     match value {
         Value::Null => {}
         Value::String(text) if text.is_empty() => {}
         Value::Object(members) => members.iter().for_each(|(member, value)| flatten(&inner(member), value, out)),
+        Value::Array(items) if short(items) => out.push((name.to_owned(), cell(value))),
         Value::Array(items) => {
             for (number, item) in items.iter().enumerate() {
                 // `["name", "value"]` pairs read as members do.
@@ -255,7 +262,7 @@ mod tests {
         let value = json!({"a": {"b": [["x", "1"], ["y", 2]], "none": ""}, "list": ["p", "q"]});
         flatten("", &value, &mut out);
         let shown: Vec<String> = out.iter().map(|(name, text)| format!("{name}={text}")).collect();
-        assert_eq!(shown, ["a.b.x=1", "a.b.y=2", "list=p", "=q"]);
+        assert_eq!(shown, ["a.b.x=1", "a.b.y=2", "list=p, q"]);
     }
 
     #[test]

@@ -218,7 +218,7 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
     assert!(refused.err.contains("literal secret") && !refused.err.contains("hunter2"), "S0-01: {}", refused.err);
 
     fs::write(&config, good).unwrap();
-    fs::write(folder.path().join("gate/root.key"), "00".repeat(16)).unwrap();
+    fs::write(folder.path().join("gate/root.key"), "00".repeat(15)).unwrap();
     run(&["serve", "--config", "gate/hilum.toml"]).ends(78, "64 hexadecimal digits");
     fs::remove_file(folder.path().join("gate/root.key")).unwrap();
     run(&["serve", "--config", "gate/hilum.toml"]).ends(78, "root.key");

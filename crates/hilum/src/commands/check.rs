@@ -138,12 +138,16 @@ fn told(checked: &Checked) {
         (FilterVerdict::Ignores, "IGNORES"),
         (FilterVerdict::Unsupported, "not offered"),
         (FilterVerdict::Failed, "failed"),
-        (FilterVerdict::Vacuous, "not proved, no data"),
     ] {
         let (count, names) = of(verdict);
         if count > 0 {
             lines.push((format!("{says} ({count})"), names));
         }
+    }
+    let (count, _) = of(FilterVerdict::Vacuous);
+    if count > 0 {
+        let says = "types of which neither test patient has a resource; `-o json` names them";
+        lines.push((format!("nothing to prove ({count})"), says.to_owned()));
     }
     output::fields(lines);
 }

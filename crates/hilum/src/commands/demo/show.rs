@@ -164,6 +164,7 @@ fn excerpt(value: &Value) -> Vec<String> {
     };
     let plain = |value: &Value| match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().any(Value::is_object) => format!("{} of them", items.len()),
         other => other.to_string(),
     };
     let lines: Vec<String> = match value {
