@@ -41,10 +41,37 @@ impl ResourceType {
 impl FromStr for ResourceType {
     type Err = InvalidResourceType;
 
+    /// Looks only at the names that start with the same letter: this runs for every reference of every resource.
     fn from_str(text: &str) -> Result<Self, InvalidResourceType> {
-        let index = NAMES.binary_search(&text).map_err(|_| InvalidResourceType)?;
-        u8::try_from(index).map(Self).map_err(|_| InvalidResourceType)
+        let first = text.bytes().next().filter(u8::is_ascii_uppercase).ok_or(InvalidResourceType)?;
+        let letter = usize::from(first - b'A');
+        let (start, end) = match (STARTS.get(letter), STARTS.get(letter + 1)) {
+            (Some(start), Some(end)) => (*start, *end),
+            _ => return Err(InvalidResourceType),
+        };
+        (start..end)
+            .find(|index| NAMES.get(usize::from(*index)).is_some_and(|name| *name == text))
+            .map(Self)
+            .ok_or(InvalidResourceType)
     }
+}
+
+/// For each letter of the alphabet the index of the first name that does not start before it, and one more for the end.
+const STARTS: [u8; 27] = starts();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: an index out of range is a build error")]
+const fn starts() -> [u8; 27] {
+    let mut out = [0; 27];
+    let mut name = 0;
+    let mut letter = 0;
+    while letter < 27 {
+        while name < NAMES.len() && NAMES[name].as_bytes()[0] < b'A' + letter as u8 {
+            name += 1;
+        }
+        out[letter] = name as u8;
+        letter += 1;
+    }
+    out
 }
 
 impl serde::Serialize for ResourceType {
