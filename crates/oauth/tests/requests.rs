@@ -110,6 +110,54 @@ fn scopes_are_narrowed_and_answered_in_the_askers_spelling() {
 }
 
 #[test]
+fn neg_190_to_196_scopes_mean_one_thing_or_nothing() {
+    let profile = "patient/Patient.rs patient/Observation.rs";
+    for (ask, answer) in [
+        // NEG-191: the old spelling is read and search, not `r` and an `ead`.
+        ("patient/Observation.read", Ok("patient/Observation.read")),
+        ("patient/Observation.write", Err(())),
+        ("patient/Observation.ead", Err(())),
+        // NEG-190.
+        ("patient/Observation.sr", Err(())),
+        ("patient/Observation.RS", Err(())),
+        ("patient/Observation.rr", Err(())),
+        ("patient/Observation.rs?", Err(())),
+        ("patient/observation.rs", Err(())),
+        ("patients/Observation.rs", Err(())),
+        ("patient/Observation.rs?=", Err(())),
+        // NEG-195: both clauses of one type stay.
+        (
+            "patient/Observation.rs?category=a patient/Observation.rs?category=b",
+            Ok("patient/Observation.rs?category=a patient/Observation.rs?category=b"),
+        ),
+        // NEG-194: decoded once.
+        ("patient/Observation.rs?category=http%3A%2F%2Fx%7Ca", Ok("patient/Observation.rs?category=http://x|a")),
+    ] {
+        let found = asked(Class::ClinicalAi, profile, Some(ask)).map_err(drop);
+        assert_eq!(found.as_deref(), answer.as_ref().map(|text| *text).map_err(|()| &()), "{ask}");
+    }
+    // NEG-194: what is granted means the same when it is read again, also where a value holds a separator.
+    let mut granted = 0;
+    for value in ["a%26b", "a%2Cb", "a%7Cb", "a%2526b", "a%3Fb", "a%23b", "a%20b", "a%2Bb"] {
+        let scope = format!("patient/Observation.rs?category={value}");
+        let once = asked(Class::ClinicalAi, profile, Some(&scope));
+        assert_eq!(once.is_ok(), scope.parse::<ScopeSet>().is_ok(), "{scope}: {once:?}");
+        let Ok(once) = once else { continue };
+        granted += 1;
+        let read = |text: &str| text.parse::<ScopeSet>().unwrap();
+        assert_eq!(read(&once), read(&scope), "{once}");
+        assert_eq!(asked(Class::ClinicalAi, profile, Some(&once)).as_ref(), Ok(&once));
+    }
+    assert!(granted >= 3, "{granted}");
+    // NEG-192: a criterion on every type is refused with the wildcard it stands on.
+    let why = asked(Class::ClinicalAi, profile, Some("patient/*.rs?category=a")).unwrap_err();
+    assert!(why.contains("patient/*.rs"), "{why}");
+    // NEG-196: `user/` never stands beside `patient/` for an agent.
+    assert!(asked(Class::ClinicalAi, profile, Some("patient/Observation.rs?category=a user/Patient.rs")).is_err());
+}
+
+/// S0-04, S1-10, S1-11, S1-18, S1-20.
+#[test]
 fn s1_11_a_forbidden_clause_refuses_the_whole_request_by_name() {
     for clause in [
         "system/Patient.rs",

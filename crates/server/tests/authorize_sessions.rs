@@ -89,6 +89,17 @@ async fn in_02_introspection_tells_the_owner_alone() {
         let answer = world.post("/mercy/oauth/introspect", ask(world.proof(&world.agent, "agent"), &odd)).await;
         assert_eq!((answer.status.as_u16(), answer.body), (200, inactive.clone()), "NEG-174");
     }
+    let mut claims = world.claims("stranger");
+    claims["aud"] = json!("https://gate.example/other/oauth/token");
+    let proof = world::form_proof(&world.stranger.sign(&claims));
+    let elsewhere = world.post("/other/oauth/introspect", ask(proof, token)).await;
+    assert_eq!((elsewhere.status.as_u16(), elsewhere.body), (200, inactive.clone()), "NEG-174: another tenant's");
+    let basic = Request::post("/mercy/oauth/introspect")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Body::from(format!("token={token}")))
+        .unwrap();
+    assert_eq!(world.send(basic).await.status, 401, "NEG-173: a bearer token is no client");
     world.clock.advance(900_000);
     let expired = world.post("/mercy/oauth/introspect", ask(world.proof(&world.agent, "agent"), token)).await;
     assert_eq!(expired.body, inactive);

@@ -107,6 +107,13 @@ async fn neg_107_an_assertion_is_used_once_at_whichever_endpoint() {
     let refused =
         world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{forged}&launch={ticket}")).await;
     assert_eq!(refused.error(), (401, "invalid_client"));
+    // NEG-108: nor does another client that used the same one.
+    claims["iss"] = json!("agent-2");
+    claims["sub"] = json!("agent-2");
+    let others = form_proof(&world.other.sign(&claims));
+    assert_eq!(world.post("/mercy/oauth/introspect", format!("{others}&token=x")).await.status, 200);
+    claims["iss"] = json!("agent");
+    claims["sub"] = json!("agent");
     let real = form_proof(&world.agent.sign(&claims));
     let issued =
         world.post("/mercy/oauth/token", format!("grant_type=client_credentials&{real}&launch={ticket}")).await;
@@ -262,4 +269,18 @@ async fn tk_13_only_forms_by_post_without_a_second_method() {
     assert_eq!(world.post("/mercy/oauth/token", "a=1&a=2".into()).await.error(), (400, "invalid_request"));
     assert_eq!(world.post("/mercy/oauth/token", "x".repeat(100_000)).await.error(), (400, "invalid_request"));
     assert_eq!(world.post("/nobody/oauth/token", String::new()).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_05_another_task_than_the_approved_one_is_refused() {
+    let world = World::new().await;
+    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    for task in ["intake", "booking2"] {
+        let asked = details("P1").replace(&encoded("booking"), &encoded(task));
+        let answer = world.token(&asked).await;
+        assert_eq!(answer.error(), (400, "unauthorized_client"), "{task}: {}", answer.body);
+    }
+    let denied = world.records(Kind::TokenDenied).await;
+    assert!(denied.len() == 2 && denied.iter().all(|record| record.reason == "approval-missing"));
+    assert!(world.ehr.requests.all().is_empty(), "the upstream was not asked");
 }

@@ -203,7 +203,10 @@ impl Batch {
 }
 
 fn reply(job: Job, result: Result<Receipt, RecordError>) {
-    if let Some(answer) = job.answer {
+    let Job { answer, _slot: slot, .. } = job;
+    // The place is free before the waiter goes on.
+    drop(slot);
+    if let Some(answer) = answer {
         // The waiter may have given up at its deadline; the record is then durable and nothing was released.
         let _ = answer.send(result);
     }

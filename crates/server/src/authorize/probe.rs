@@ -55,16 +55,14 @@ impl LookUps {
     pub(super) fn count(&self, integration: &IntegrationId, patient: [u8; 16], most: u32, now: Millis) -> bool {
         let mut all = self.0.lock();
         let seen = all.entry(integration.clone()).or_default();
-        if seen.contains_key(&patient) {
-            return true;
-        }
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if seen.len() >= most {
             seen.retain(|_, at| now.saturating_sub(*at) < HOUR);
         }
-        if seen.len() >= most {
+        if seen.len() >= most && !seen.contains_key(&patient) {
             return false;
         }
+        // Again or for the first time: the hour counts from the last look-up.
         seen.insert(patient, now);
         true
     }
@@ -337,5 +335,9 @@ mod tests {
         assert!(look_ups.count(&id, [1; 16], 2, 0), "the same patient again");
         assert!(!look_ups.count(&id, [3; 16], 2, HOUR - 1));
         assert!(look_ups.count(&id, [3; 16], 2, HOUR));
+        // One that is looked up again stays counted for an hour from then.
+        assert!(look_ups.count(&id, [3; 16], 2, 2 * HOUR - 1));
+        assert!(look_ups.count(&id, [4; 16], 2, 2 * HOUR - 1));
+        assert!(!look_ups.count(&id, [5; 16], 2, 2 * HOUR + 1));
     }
 }

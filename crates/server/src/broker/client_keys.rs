@@ -139,7 +139,7 @@ impl ClientKeys {
 }
 
 /// https, a host, no user info, no fragment. Judged on the text: URL parsers drop fragments silently.
-fn acceptable(url: &str) -> bool {
+pub(crate) fn acceptable(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("https://") else { return false };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     !authority.is_empty() && !authority.contains('@') && !url.contains(['#', '\\']) && url.len() <= 2_048

@@ -17,6 +17,7 @@ use policy::{Answered, Permit, UpstreamAnswer};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
+pub(crate) use self::client_keys::acceptable;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;

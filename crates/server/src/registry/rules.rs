@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::approval::{APPROVAL_MILLIS_MAX, LaunchMode, RelationshipRule};
-use domain::{Actions, ApprovalStatus, Class, Integration, Millis, ResourceMatch, TaskProfile, TenantId, Terms};
+use domain::{Actions, ApprovalStatus, Class, Integration, Keys, Millis, ResourceMatch, TaskProfile, TenantId, Terms};
 use fhir::ResourceType;
 use fhir::request::{Interaction, Method, Raw};
 
@@ -27,6 +27,15 @@ const WRITES: [Actions; 3] = [Actions::CREATE, Actions::UPDATE, Actions::DELETE]
 /// Mistakes in a registration, beyond those the domain finds.
 pub(crate) fn integration(integration: &Integration, now: Millis) -> Vec<String> {
     let mut out = integration.mistakes(now);
+    if let Keys::JwksUrl(url) = &integration.auth.keys
+        && !fetchable(url)
+    {
+        let says = "`auth.keys.jwks_url` must be an https URL with a host, without user info, `#` and `\\`";
+        // The domain finds `http:` by itself.
+        if url.starts_with("https://") {
+            out.push(says.into());
+        }
+    }
     if integration.redirect_uris.len() > REDIRECTS_MAX {
         out.push(format!("`redirect_uris` has more than {REDIRECTS_MAX} entries"));
     }
@@ -40,6 +49,12 @@ pub(crate) fn integration(integration: &Integration, now: Millis) -> Vec<String>
         }
     }
     out
+}
+
+/// Whether a key set would ever be fetched from there (NEG-143). Where its host leads is judged at each fetch (NEG-140).
+fn fetchable(url: &str) -> bool {
+    let host = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    crate::broker::acceptable(url) && host.is_some_and(|host| !host.is_empty())
 }
 
 /// Mistakes in a new profile version.

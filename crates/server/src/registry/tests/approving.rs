@@ -239,6 +239,7 @@ async fn a_request_may_not_break_its_class_or_its_registration() {
     assert!(problem["mistakes"].to_string().contains("proves care"), "{problem}");
 }
 
+/// S1-30, S2-01, S3-08.
 #[tokio::test]
 async fn s2_01_a_registration_names_every_mistake_at_once() {
     let bench = Bench::new().await;
@@ -265,6 +266,12 @@ async fn s2_01_a_registration_names_every_mistake_at_once() {
         ("/expires_at", json!("2020-01-01"), "past"),
         ("/auth/keys/jwks/keys/0/d", json!("secret"), "private key"),
         ("/auth/method", json!("none"), "S1-30"),
+        ("/auth/keys", json!({ "jwks_url": "http://x.example/jwks" }), "https"),
+        ("/auth/keys", json!({ "jwks_url": "https://x@y.example/jwks" }), "user info"),
+        ("/auth/keys", json!({ "jwks_url": "https://x.example/jwks#k" }), "user info"),
+        ("/auth/keys", json!({ "jwks_url": "https://" }), "user info"),
+        ("/auth/algorithms", json!(["ES384"]), "auth.algorithms"),
+        ("/auth/algorithms", json!(["RS256"]), "auth.algorithms"),
         ("/auth/keys/jwks_url", json!("https://x.example"), "exactly one"),
         ("/redirect_uris", json!(["http://x.example/cb"]), "https"),
         ("/expected", json!(["Nope"]), "Nope"),
