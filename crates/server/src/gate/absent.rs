@@ -25,14 +25,15 @@ impl AbsentBudget {
             || (counts.len() >= SESSIONS_MAX && !counts.contains_key(session))
     }
 
-    /// Counts one more.
-    pub fn count(&self, session: &SessionId, expires_at: Millis, now: Millis) {
+    /// Counts one more and says how many there are now.
+    pub fn count(&self, session: &SessionId, expires_at: Millis, now: Millis) -> u32 {
         let mut counts = self.counts.lock();
         if counts.len() >= SESSIONS_MAX {
             counts.retain(|_, (_, expires)| *expires > now);
         }
         let entry = counts.entry(*session).or_insert((0, expires_at));
         entry.0 = entry.0.saturating_add(1);
+        entry.0
     }
 }
 

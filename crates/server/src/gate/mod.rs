@@ -211,7 +211,17 @@ impl Gate {
             }
         };
         if absent {
-            self.absent.count(&caller.session.id, caller.session.expires_at, now);
+            let count = self.absent.count(&caller.session.id, caller.session.expires_at, now);
+            if count == caller.standing.approval.terms.budgets.absent_per_session {
+                // Once for the session; the answer does not wait for it.
+                let says = "a session has spent its budget of instances that are absent or not its own";
+                self.audit.alert_soon(
+                    tenant.settings.id.as_str(),
+                    "absent-budget-spent",
+                    says,
+                    trace.phi(&caller.session),
+                );
+            }
             absent::next_tick(self.clock.now()).await;
         }
         Answer::released(recorded, head.if_none_match)
