@@ -106,7 +106,7 @@ pub enum Command {
     #[command(after_help = "Example:  hilum serve --config gate/hilum.toml")]
     Serve {
         /// Configuration file
-        #[arg(long, short = 'c')]
+        #[arg(long, short = 'c', value_name = "FILE")]
         config: PathBuf,
     },
     /// Check the configuration, and prove what the upstream filters by

@@ -33,7 +33,7 @@ fn the_tour_ends_as_it_says() {
     }
     let titled = |words: &str| steps.iter().find(|step| step["title"].as_str().unwrap().contains(words)).unwrap();
     assert_eq!(titled("it reads its patient")["status"], 200);
-    assert_eq!(titled("another patient")["status"], 403);
+    assert_eq!(titled("an appointment of another patient")["status"], 404);
     assert_eq!(titled("everything at once")["status"], 403);
     assert_eq!(titled("the next request with its token")["status"], 401);
     assert!(titled("people were told")["answer"]["says"].as_str().unwrap().contains("ignored a search filter"));

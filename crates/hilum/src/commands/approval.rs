@@ -27,7 +27,7 @@ pub enum Approval {
         /// Its id
         id: String,
         /// Last day (or RFC 3339 time) it is in force
-        #[arg(long)]
+        #[arg(long, value_name = "DATE")]
         until: String,
     },
     /// Refuse what was asked

@@ -38,10 +38,10 @@ pub enum Audit {
         /// Patient id at the upstream
         patient: String,
         /// From this day or RFC 3339 time
-        #[arg(long)]
+        #[arg(long, value_name = "TIME")]
         from: Option<String>,
         /// Until this day or RFC 3339 time
-        #[arg(long)]
+        #[arg(long, value_name = "TIME")]
         to: Option<String>,
         /// At most this many
         #[arg(long, default_value_t = 1_000)]
@@ -61,7 +61,7 @@ pub enum Audit {
 )]
 pub struct Verify {
     /// Configuration that names the ledger folder and opens its key
-    #[arg(long, short = 'c', conflicts_with_all = ["dir", "key"], required_unless_present = "dir")]
+    #[arg(long, short = 'c', value_name = "FILE", conflicts_with_all = ["dir", "key"], required_unless_present = "dir")]
     config: Option<PathBuf>,
     /// The ledger folder itself, e.g. a copy
     #[arg(long, requires = "key")]
@@ -96,10 +96,10 @@ pub struct Search {
     #[arg(long)]
     person: Option<String>,
     /// From this day or RFC 3339 time
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Until this day or RFC 3339 time
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// At most this many, newest first
     #[arg(long, default_value_t = 100)]

@@ -18,10 +18,10 @@ use crate::output::{self, Format};
 )]
 pub struct Check {
     /// Configuration file
-    #[arg(long, short = 'c')]
+    #[arg(long, short = 'c', value_name = "FILE")]
     pub config: PathBuf,
     /// A test patient's id at the upstream; give two, with different records
-    #[arg(long = "patient", num_args = 1)]
+    #[arg(long = "patient", num_args = 1, value_name = "ID")]
     pub patients: Vec<String>,
     /// Prove, but do not write down what was proved
     #[arg(long)]

@@ -25,7 +25,7 @@ pub enum Session {
         id: String,
     },
     /// End one: its token stops working at once
-    #[command(after_help = "Example:  hilum session end 9a1f…")]
+    #[command(after_help = "Example:  hilum session end 9a1f…   (an id from `hilum session list`)")]
     End {
         /// Its id (`sid`)
         id: String,
