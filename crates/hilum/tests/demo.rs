@@ -38,10 +38,8 @@ fn the_tour_ends_as_it_says() {
     assert_eq!(titled("the next request with its token")["status"], 401);
     assert!(titled("people were told")["answer"]["says"].as_str().unwrap().contains("ignored a search filter"));
     assert!(token_shown(&out) <= 12 && token_shown(&err) <= 12, "a token was printed");
-    for step in &steps {
-        let ticket = step["answer"]["launch"].as_str().unwrap_or("…");
-        assert!(ticket.contains('…'), "a launch ticket was printed whole");
-    }
+    let ticket = titled("asks for a launch ticket")["answer"]["launch"].as_str().unwrap();
+    assert!(ticket.contains('…') && ticket.chars().take_while(|letter| *letter != '…').count() <= 12, "{ticket}");
 }
 
 #[test]
