@@ -1,33 +1,37 @@
 //! `policy` never releases what the naive second opinion refuses, and never leaves a foreign reference in what it does.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use policy::Decision;
 use testkit::naive::{self, Session};
 use testkit::world::{UPSTREAM, World};
 
-const SCOPES: &str = "patient/Observation.rs?category=vital-signs patient/Condition.rs patient/Patient.rs \
-    patient/Encounter.rs patient/MedicationRequest.rs patient/Appointment.rs patient/Coverage.rs patient/Task.rs \
-    patient/Practitioner.rs";
+static WORLD: LazyLock<World> = LazyLock::new(|| World::new(&scopes()));
+
+/// Every type the naive opinion knows, Observation in one slice.
+fn scopes() -> String {
+    let scope = |kind: &str| match kind {
+        "Observation" => "patient/Observation.rs?category=vital-signs".to_owned(),
+        kind => format!("patient/{kind}.rs"),
+    };
+    naive::known_types().into_iter().map(scope).collect::<Vec<_>>().join(" ")
+}
 
 fuzz_target!(|bytes: &[u8]| {
+    let slice: &[(&str, &str)] = &[("category", "vital-signs")];
+    let clauses: Vec<(&str, &[(&str, &str)])> = naive::known_types()
+        .into_iter()
+        .map(|kind| (kind, if kind == "Observation" { slice } else { &[] }))
+        .collect();
     let session = Session {
         patient: "P1",
         upstream: UPSTREAM,
-        clauses: &[
-            ("Observation", &[("category", "vital-signs")]),
-            ("Condition", &[]),
-            ("Patient", &[]),
-            ("Encounter", &[]),
-            ("MedicationRequest", &[]),
-            ("Appointment", &[]),
-            ("Coverage", &[]),
-            ("Task", &[]),
-            ("Practitioner", &[]),
-        ],
+        clauses: &clauses,
         shared: &["Practitioner", "Organization", "Location", "Medication"],
     };
-    let world = World::new(SCOPES);
+    let world = &*WORLD;
     // Bytes that are a resource are read by its own id; all are tried as a search result too.
     let resource = naive::read(bytes);
     let target = resource.as_ref().and_then(|resource| {

@@ -113,11 +113,10 @@ impl Grants {
 
 /// Whether everything `narrow` grants is granted by `wide` too.
 fn is_within(narrow: &Scope, wide: &Scope) -> bool {
-    let pairs = |scope: &Scope| scope.filter.clone().map_or_else(Vec::new, |filter| filter.pairs);
-    let narrower = pairs(narrow);
+    let holds = |pair| narrow.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
     (wide.resource == ResourceMatch::Every || wide.resource == narrow.resource)
         && wide.actions.contains(narrow.actions)
-        && pairs(wide).iter().all(|pair| narrower.contains(pair))
+        && wide.filter.iter().flat_map(|filter| &filter.pairs).all(holds)
 }
 
 fn is_outside(kind: ResourceType) -> bool {
