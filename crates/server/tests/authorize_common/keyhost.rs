@@ -25,10 +25,13 @@ use server::settings::OutboundSettings;
 pub const ONLY_13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 pub const JSON: &str = "application/json";
 
+/// Status, headers, body.
+type Served = (u16, Vec<(&'static str, String)>, String);
+
 pub struct Host {
     pub url: String,
     hits: Arc<AtomicU64>,
-    answer: Arc<Mutex<(u16, Vec<(&'static str, String)>, String)>>,
+    answer: Arc<Mutex<Served>>,
     pub outbound: OutboundSettings,
     _dir: tempfile::TempDir,
 }
