@@ -13,12 +13,27 @@ pub fn alert(code: &str) -> &'static str {
             "the integration asked for a type it is not expected to touch (S2-04); ask its owners why, or suspend it"
         }
         "key-reused" => "someone tried to register a key that belongs to another integration; make a new pair",
+        "key-of-another-integration" => {
+            "a client signed with a key that belongs to another integration or environment; suspend it and ask its owners"
+        }
+        "client-of-another-tenant" => "an integration of another tenant was presented here",
+        "assertion-replayed" => "a client assertion came a second time; it may have been stolen, so ask for a new key",
+        "patient-budget-spent" => {
+            "the distinct patients of an hour are used up; more are refused until the hour is over"
+        }
+        "launcher-denied" => "a launcher asked to start what it may not start",
+        "absent-budget-spent" => {
+            "a session asked too often for what is not there or not its own, as one does who guesses ids; it is refused now"
+        }
         "ledger-torn-tail" => {
             "the ledger ended in an unfinished commit, as after a crash; nothing acknowledged was lost"
         }
         "ledger-checkpoint-damaged" => "one copy of the newest checkpoint does not verify; the other does",
         "time-regressed" => "the machine's clock went backwards; check its time source",
-        other => reason(other),
+        other => match reason(other) {
+            "" => "open the record for what it says: hilum explain RECORD",
+            says => says,
+        },
     }
 }
 
