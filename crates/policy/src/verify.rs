@@ -21,7 +21,7 @@ use judge::Refusal;
 #[must_use]
 pub fn verify(answered: Answered, seal: &mut dyn FnMut(&PageCursor) -> Option<String>) -> Released {
     let Answered { plan, answer } = answered;
-    let part = match read_answer(&answer) {
+    let part = match read_answer(&answer, matches!(plan.shape, Shape::Read { .. })) {
         Err(part) => *part,
         Ok(document) => match &plan.shape {
             Shape::Read { id } => read(&plan, id, &document, &answer),
@@ -93,9 +93,11 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
 }
 
 /// Status, media type and strict JSON, before any of it is looked at.
-fn read_answer(answer: &UpstreamAnswer) -> Result<Document<'_>, Box<Part>> {
+fn read_answer(answer: &UpstreamAnswer, is_read: bool) -> Result<Document<'_>, Box<Part>> {
     match answer.status {
         200 => {}
+        // An upstream that refuses one instance by 403 and misses another by 404 would tell which exists.
+        403 if is_read => return Err(Box::new(Part::not_found())),
         // 410 confirms that something existed, so it is the same 404 (RD-36).
         404 | 410 => return Err(Box::new(Part::not_found())),
         429 | 503 | 504 => {

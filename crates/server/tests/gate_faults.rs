@@ -47,7 +47,6 @@ async fn a_broken_read_is_502_and_says_nothing_of_the_upstream() {
         ("206", Fault::Status(206)),
         ("304", Fault::NotModified),
         ("401", Fault::Status(401)),
-        ("403", Fault::Status(403)),
         ("ER-02", Fault::StackTrace("Patient/P2 mrn-p2 Zwei".into())),
     ] {
         gate.upstream.faults.only(fault);
@@ -77,6 +76,9 @@ async fn a_slow_or_absent_upstream_is_503_and_a_gone_one_404() {
     }
     gate.upstream.faults.only(Fault::Gone);
     assert_eq!(gate.get(&token, "Observation/O1").await.status, 404, "RD-36");
+    gate.upstream.faults.only(Fault::Status(403));
+    assert_eq!(gate.get(&token, "Observation/O2").await.status, 404, "as if absent");
+    assert_eq!(gate.get(&token, "Observation").await.status, 502, "a search has nothing to hide here");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

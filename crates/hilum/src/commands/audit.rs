@@ -20,6 +20,9 @@ pub enum Alert {
         /// At most this many
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// Alerts of the installation itself: its disk, clock and ledger
+        #[arg(long)]
+        system: bool,
     },
 }
 
@@ -204,8 +207,12 @@ pub async fn run(client: &Result<Client, Failure>, command: Audit, format: Forma
 
 /// Lists alerts.
 pub async fn alert(client: &Client, command: Alert, format: Format) -> Result<Exit, Failure> {
-    let Alert::List { limit } = command;
-    let tenant = client.tenant().await?;
+    let Alert::List { limit, system } = command;
+    let path = if system {
+        format!("/system/alerts?limit={limit}")
+    } else {
+        format!("/tenants/{}/alerts?limit={limit}", segment(&client.tenant().await?))
+    };
     let columns = [
         ("TIME (UTC)", Cell::Time("/time")),
         ("RECORD", Cell::At("/id")),
@@ -213,7 +220,7 @@ pub async fn alert(client: &Client, command: Alert, format: Format) -> Result<Ex
         ("ALERT", Cell::At("/reason")),
         ("WHAT IT SAYS", Cell::Of(|row| words::alert(text(row, "reason")).to_owned())),
     ];
-    let mut answer = client.get(&format!("/tenants/{}/alerts?limit={limit}", segment(&tenant))).await?;
+    let mut answer = client.get(&path).await?;
     for record in answer.get_mut("records").and_then(Value::as_array_mut).into_iter().flatten() {
         let says = words::alert(text(record, "reason"));
         if let Some(members) = record.as_object_mut() {

@@ -2,6 +2,8 @@
 //!
 //! Client headers are an allow-list: what is not named here never influences anything and never travels (HD-03 … HD-05).
 
+use std::borrow::Cow;
+
 use domain::Reason;
 use fhir::request::Method;
 use http::header::{
@@ -25,8 +27,8 @@ pub struct Head<'a> {
     pub method_name: &'a str,
     /// The raw query.
     pub query: Option<&'a str>,
-    /// `Accept`.
-    pub accept: Option<&'a str>,
+    /// `Accept`; several lines are one list (RFC 9110 §5.3).
+    pub accept: Option<Cow<'a, str>>,
     /// Whether a body is announced.
     pub body: bool,
     /// The bearer token.
@@ -69,7 +71,7 @@ pub fn read<'a, B>(request: &'a Request<B>, below: &str) -> Result<Head<'a>, Ref
         method: method(request.method()),
         method_name: request.method().as_str(),
         query: uri.query(),
-        accept: single(headers, &ACCEPT)?,
+        accept: list(headers, &ACCEPT)?,
         body: announces_body(headers),
         bearer: bearer(headers)?,
         if_none_match: single(headers, &IF_NONE_MATCH)?,
@@ -112,6 +114,21 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
         return Err(Refusal::new(Reason::RequestInvalid, format!("send `{name}` once")));
     }
     first.to_str().map(Some).map_err(|_| Refusal::new(Reason::RequestInvalid, format!("`{name}` is not plain text")))
+}
+
+/// A header whose lines make one list.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let mut out: Option<Cow<'a, str>> = None;
+    for value in headers.get_all(name) {
+        let text = value
+            .to_str()
+            .map_err(|_| Refusal::new(Reason::RequestInvalid, format!("`{name}` is not plain text")))?;
+        out = Some(match out {
+            None => Cow::Borrowed(text),
+            Some(before) => Cow::Owned(format!("{before}, {text}")),
+        });
+    }
+    Ok(out)
 }
 
 /// RFC 6750 §2.1; two credentials, or one in another scheme, are no credential.

@@ -88,6 +88,23 @@ pub(super) async fn alerts(State(registry): State<Registry>, visit: Visit, uri: 
     ok(registry.ledger()?.search(filter, PhiAccess::Sealed).await?)
 }
 
+/// The installation's own log (`_system`): starts, stops, operator events and their alerts; nothing of any patient is in it.
+pub(super) async fn system_alerts(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
+    system(&registry, &visit, &uri, vec![Kind::Alert]).await
+}
+
+/// As [`system_alerts`], every kind.
+pub(super) async fn system_records(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
+    system(&registry, &visit, &uri, Vec::new()).await
+}
+
+async fn system(registry: &Registry, visit: &Visit, uri: &Uri, kinds: Vec<Kind>) -> Answer {
+    let (before, limit) = page(&query(uri, &["limit", "before"])?)?;
+    let filter = Filter { tenant: Some("_system".to_owned()), kinds, before, limit, ..Filter::default() };
+    registry.note_reading(visit, uri, Vec::new()).await?;
+    ok(registry.ledger()?.search(filter, PhiAccess::Sealed).await?)
+}
+
 pub(super) async fn search(State(registry): State<Registry>, visit: Visit, uri: Uri) -> Answer {
     let known = [
         "kind",

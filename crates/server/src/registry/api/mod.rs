@@ -111,6 +111,8 @@ pub(super) fn routes() -> Vec<Route> {
     add("POST", "/api/v1/tenants/{tenant}/keys/rotate", OPERATOR, "key", "rotate", "Make a new token signing key; the old one verifies until its tokens have ended", post(tenants::rotate));
     add("GET", "/api/v1/tenants/{tenant}/filters", ANY, "filter", "list", "What the upstream is known to filter by, as `hilum check` found", get(tenants::filters));
 
+    add("GET", "/api/v1/system/alerts", ANY, "alert", "list-system", "Alerts of the installation itself, newest first. Query: limit, before", get(ledger::system_alerts));
+    add("GET", "/api/v1/system/audit", ANY, "audit", "search-system", "Starts, stops and operator events, newest first. Query: limit, before", get(ledger::system_records));
     add("GET", "/api/v1/tenants/{tenant}/alerts", ANY, "alert", "list", "Alerts, newest first, without patient data. Query: limit, before", get(ledger::alerts));
     add("GET", "/api/v1/tenants/{tenant}/audit", READER, "audit", "search", "Audit records, newest first. Query: kind, outcome, integration, person, session, reason, object, from, to, phi, limit, before", get(ledger::search));
     add("GET", "/api/v1/tenants/{tenant}/who", READER, "audit", "who", "Everything recorded about one patient. Query: patient, from, to, limit, before", get(ledger::who));
