@@ -1,5 +1,12 @@
 //! No file on disk holds a plaintext secret, token or patient id (S4-04): planted canaries are looked for byte by byte.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 mod support;
 
@@ -22,8 +29,10 @@ fn files(folder: &Path, out: &mut Vec<PathBuf>) {
 async fn s4_04_no_file_holds_a_planted_canary() {
     let gate = Gate::start().await;
     gate.upstream.put(json!({ "resourceType": "Patient", "id": PATIENT, "name": [{ "family": "CanaryFamily" }] }));
-    gate.upstream.put(json!({ "resourceType": "Observation", "id": RESOURCE, "status": "final", "code": { "text": "CanaryText" },
-        "subject": { "reference": format!("Patient/{PATIENT}") } }));
+    gate.upstream.put(
+        json!({ "resourceType": "Observation", "id": RESOURCE, "status": "final", "code": { "text": "CanaryText" },
+        "subject": { "reference": format!("Patient/{PATIENT}") } }),
+    );
     let session = gate.session(PATIENT, "patient/Patient.rs patient/Observation.rs").await;
     let token = gate.sign(&session, |_| {});
     for path in [
@@ -45,11 +54,12 @@ async fn s4_04_no_file_holds_a_planted_canary() {
     files(folder.path(), &mut all);
     assert!(all.iter().any(|file| file.ends_with("hilum.db")) && all.len() > 2, "{all:?}");
     let signature = token.rsplit('.').next().unwrap();
-    let canaries: Vec<Vec<u8>> = [PATIENT, RESOURCE, "CanaryFamily", "CanaryText", "CanaryCode", "other-canary-7732", &token, signature]
-        .iter()
-        .map(|text| text.as_bytes().to_vec())
-        .chain([root.to_vec()])
-        .collect();
+    let canaries: Vec<Vec<u8>> =
+        [PATIENT, RESOURCE, "CanaryFamily", "CanaryText", "CanaryCode", "other-canary-7732", &token, signature]
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .chain([root.to_vec()])
+            .collect();
     for file in &all {
         let bytes = std::fs::read(file).unwrap();
         for canary in &canaries {

@@ -1,5 +1,12 @@
 //! Listeners (S4-04, S4-20): TLS 1.3 or loopback, and certificates that change without a restart.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    missing_docs
+)]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -46,7 +53,9 @@ async fn hello(
 ) -> std::io::Result<String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
-    let config = rustls::ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots).with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_protocol_versions(&[version])
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let tcp = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
@@ -124,5 +133,8 @@ async fn a_head_that_never_ends_is_cut_off() {
     let mut answer = Vec::new();
     let _ = tcp.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer);
-    assert!(!answer.contains("hello") && (answer.is_empty() || answer.contains("431") || answer.contains("400")), "{answer}");
+    assert!(
+        !answer.contains("hello") && (answer.is_empty() || answer.contains("431") || answer.contains("400")),
+        "{answer}"
+    );
 }

@@ -120,9 +120,8 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Refusal> {
     let mut out: Option<Cow<'a, str>> = None;
     for value in headers.get_all(name) {
-        let text = value
-            .to_str()
-            .map_err(|_| Refusal::new(Reason::RequestInvalid, format!("`{name}` is not plain text")))?;
+        let text =
+            value.to_str().map_err(|_| Refusal::new(Reason::RequestInvalid, format!("`{name}` is not plain text")))?;
         out = Some(match out {
             None => Cow::Borrowed(text),
             Some(before) => Cow::Owned(format!("{before}, {text}")),

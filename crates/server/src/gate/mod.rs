@@ -106,7 +106,13 @@ impl Gate {
                 return Answer::unauthenticated(refusal);
             }
         };
-        let raw = Raw { method: head.method, path: below, query: head.query, accept: head.accept.as_deref(), body: head.body };
+        let raw = Raw {
+            method: head.method,
+            path: below,
+            query: head.query,
+            accept: head.accept.as_deref(),
+            body: head.body,
+        };
         let read = fhir::request::read(&raw);
         if matches!(read, Ok(Interaction::Capabilities)) {
             return Answer::public(known.capability.clone());
