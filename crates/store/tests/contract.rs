@@ -9,6 +9,8 @@
     missing_docs
 )]
 
+#[path = "contract/groups.rs"]
+mod groups;
 #[path = "contract/people.rs"]
 mod people;
 #[path = "contract/registry.rs"]

@@ -8,11 +8,11 @@ use super::{NOW, on_every_engine, profile};
 
 const MINUTE: Millis = 60_000;
 
-fn assertion(jti: &str) -> UsedAssertion {
+pub fn assertion(jti: &str) -> UsedAssertion {
     UsedAssertion { issuer: "sched".into(), jti: jti.into(), expires_at: NOW + 5 * MINUTE }
 }
 
-fn issue(n: u8, patient: u8, ticket: Option<[u8; 32]>, at: Millis) -> Issue {
+pub fn issue(n: u8, patient: u8, ticket: Option<[u8; 32]>, at: Millis) -> Issue {
     let session = NewSession {
         id: SessionId([n; 16]),
         tenant: "mercy".parse().unwrap(),
@@ -31,7 +31,7 @@ fn issue(n: u8, patient: u8, ticket: Option<[u8; 32]>, at: Millis) -> Issue {
     Issue { assertion: assertion(&format!("i{n}")), ticket, session, patients_per_hour: 3 }
 }
 
-fn mint(n: u8, patient: u8, at: Millis) -> Mint {
+pub fn mint(n: u8, patient: u8, at: Millis) -> Mint {
     let ticket = NewTicket {
         hash: [n; 32],
         tenant: "mercy".parse().unwrap(),

@@ -1,0 +1,332 @@
+//! One transaction for a group of token requests: each step is one statement over the rows of all of them.
+//!
+//! The outcome is that of the requests taken one after the other in the group's order; the maps below settle what they
+//! would do to each other. Every node takes its locks in one order: assertions, tickets, gates, patients.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use domain::Millis;
+
+use super::rows::Many;
+use super::{Answer, Request};
+use crate::StoreError;
+use crate::engine::{Bind, Pool, Tx};
+use crate::feed;
+use crate::sessions::launch_word;
+use crate::tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, UsedAssertion};
+
+/// The window of the distinct-patient budget.
+const HOUR: Millis = 3_600_000;
+
+static USE: Many<3> = Many::new(
+    "INSERT INTO used_assertion (issuer, jti, expires_at)
+     SELECT column1, column2, column3 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
+     ON CONFLICT (issuer, jti) DO NOTHING RETURNING issuer, jti",
+);
+static REDEEM: Many<6> = Many::new(
+    "UPDATE ticket SET used_at = v.column2 FROM (VALUES @) AS v
+     WHERE hash = v.column1 AND used_at IS NULL AND expires_at > v.column2 AND tenant = v.column3
+       AND integration = v.column4 AND task = v.column5 AND patient_tag = v.column6
+     RETURNING hash",
+);
+static GATE: Many<1> = Many::new(
+    "INSERT INTO patient_gate (integration, n)
+     SELECT column1, 1 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
+     ON CONFLICT (integration) DO UPDATE SET n = patient_gate.n + 1",
+);
+static SEEN: Many<4> = Many::new(
+    "UPDATE patient_seen SET seen_at = v.column4 FROM (VALUES @) AS v
+     WHERE integration = v.column1 AND tag = v.column2 AND seen_at > v.column3
+     RETURNING integration, tag",
+);
+static COUNT_SEEN: Many<2> = Many::new(
+    "SELECT v.column1,
+            (SELECT COUNT(*) FROM
+               (SELECT 1 AS one FROM patient_seen WHERE integration = v.column1 AND seen_at > v.column2 LIMIT ?)
+               AS window_now)
+     FROM (VALUES @) AS v WHERE v.column1 IS NOT NULL",
+);
+static SEE: Many<3> = Many::new(
+    "INSERT INTO patient_seen (integration, tag, seen_at)
+     SELECT column1, column2, column3 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
+     ON CONFLICT (integration, tag) DO UPDATE SET seen_at = excluded.seen_at",
+);
+static START: Many<14> = Many::new(
+    "INSERT INTO session (id, tenant, integration, approval, task, version, epoch, launch, patient_sealed,
+                          patient_tag, scope, jti, created_at, expires_at)
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9,
+            column10, column11, column12, column13, column14
+     FROM (VALUES @) AS v WHERE column1 IS NOT NULL",
+);
+static MINT: Many<10> = Many::new(
+    "INSERT INTO ticket (hash, tenant, launcher, integration, task, patient_sealed, patient_tag, encounter_sealed,
+                         created_at, expires_at)
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10
+     FROM (VALUES @) AS v WHERE column1 IS NOT NULL",
+);
+
+/// One request and what has become of it so far.
+struct Entry<'a> {
+    request: &'a Request,
+    refused: Option<IssueRefusal>,
+}
+
+/// One patient against one integration's budget.
+struct Visit<'a> {
+    integration: &'a str,
+    tag: &'a [u8; 16],
+    now: Millis,
+    patients_per_hour: u32,
+}
+
+impl<'a> Entry<'a> {
+    fn assertion(&self) -> &'a UsedAssertion {
+        match self.request {
+            Request::Issue(issue) => &issue.assertion,
+            Request::Mint(mint) => &mint.assertion,
+            Request::Use(assertion) => assertion,
+        }
+    }
+
+    /// The issue, unless it was refused.
+    fn issue(&self) -> Option<&'a Issue> {
+        match self.request {
+            Request::Issue(issue) if self.refused.is_none() => Some(issue),
+            _ => None,
+        }
+    }
+
+    /// The mint, unless it was refused.
+    fn mint(&self) -> Option<&'a Mint> {
+        match self.request {
+            Request::Mint(mint) if self.refused.is_none() => Some(mint),
+            _ => None,
+        }
+    }
+
+    /// The patient it reaches, unless it was refused.
+    fn visit(&self) -> Option<Visit<'a>> {
+        if let Some(Issue { session, patients_per_hour, .. }) = self.issue() {
+            let (integration, tag, now) = (session.integration.as_str(), &session.patient_tag, session.created_at);
+            return Some(Visit { integration, tag, now, patients_per_hour: *patients_per_hour });
+        }
+        let Mint { ticket, patients_per_hour, .. } = self.mint()?;
+        let (integration, tag, now) = (ticket.launcher.as_str(), &ticket.patient_tag, ticket.created_at);
+        Some(Visit { integration, tag, now, patients_per_hour: *patients_per_hour })
+    }
+
+    fn answer(&self, feed: u64) -> Answer {
+        match self.request {
+            Request::Issue(_) => Answer::Issued(self.refused.map_or(Ok(Issued { feed }), Err)),
+            Request::Mint(_) => Answer::Minted(self.refused.map_or(Ok(()), Err)),
+            Request::Use(_) => Answer::Used(self.refused.is_none()),
+        }
+    }
+}
+
+/// Carries the group out and makes it durable; an error means that nothing took effect.
+pub(super) async fn commit(pool: &Pool, requests: &[&Request]) -> Result<Vec<Answer>, StoreError> {
+    let mut group: Vec<Entry<'_>> = requests.iter().map(|request| Entry { request, refused: None }).collect();
+    let mut tx = pool.begin().await?;
+    use_up(&mut tx, &mut group).await?;
+    redeem(&mut tx, &mut group).await?;
+    // A ticket redeemed over budget stays used: it was one chance.
+    visit(&mut tx, &mut group).await?;
+    start(&mut tx, &group).await?;
+    mint(&mut tx, &group).await?;
+    // The number is read once, last: a token may only claim what its node can reach.
+    let feed = feed::reached(&mut tx).await?;
+    tx.commit().await?;
+    Ok(group.iter().map(|entry| entry.answer(feed)).collect())
+}
+
+/// Of several requests with one assertion the first may pass.
+async fn use_up(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+    let mut firsts: BTreeMap<(&str, &str), &mut Entry<'_>> = BTreeMap::new();
+    for entry in group {
+        let UsedAssertion { issuer, jti, .. } = entry.assertion();
+        if firsts.contains_key(&(issuer.as_str(), jti.as_str())) {
+            entry.refused = Some(IssueRefusal::AssertionReplayed);
+        } else {
+            firsts.insert((issuer, jti), entry);
+        }
+    }
+    let rows: Vec<_> = firsts
+        .iter()
+        .map(|((issuer, jti), entry)| [Bind::Text(issuer), Bind::Text(jti), Bind::Int(entry.assertion().expires_at)])
+        .collect();
+    let fresh = USE.rows(tx, None, &rows).await?;
+    if fresh.len() == firsts.len() {
+        return Ok(());
+    }
+    let fresh = fresh.iter().map(|row| Ok((row.text(0)?, row.text(1)?)));
+    let fresh = fresh.collect::<Result<HashSet<_>, StoreError>>()?;
+    for ((issuer, jti), entry) in firsts {
+        if !fresh.contains(&(issuer.to_owned(), jti.to_owned())) {
+            entry.refused = Some(IssueRefusal::AssertionReplayed);
+        }
+    }
+    Ok(())
+}
+
+/// Redeems each request's ticket. A ticket that several requests name is offered to one after the other.
+async fn redeem(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+    let mut by_ticket: BTreeMap<&[u8; 32], Vec<(&NewSession, &mut Entry<'_>)>> = BTreeMap::new();
+    for entry in group {
+        if let Some(Issue { ticket: Some(hash), session, .. }) = entry.issue() {
+            by_ticket.entry(hash).or_default().push((session, entry));
+        }
+    }
+    let mut alone = Vec::with_capacity(by_ticket.len());
+    for (hash, asking) in &by_ticket {
+        if let [(session, _)] = asking.as_slice() {
+            alone.push(redemption(hash, session));
+        }
+    }
+    let redeemed = REDEEM.rows(tx, None, &alone).await?;
+    let all = redeemed.len() == alone.len();
+    let redeemed =
+        if all { HashSet::new() } else { redeemed.iter().map(|row| row.bytes(0)).collect::<Result<_, _>>()? };
+    for (hash, mut asking) in by_ticket {
+        if let [(_, entry)] = asking.as_mut_slice() {
+            if !all && !redeemed.contains(hash) {
+                entry.refused = Some(IssueRefusal::TicketUnusable);
+            }
+            continue;
+        }
+        for (session, entry) in asking {
+            if REDEEM.rows(tx, None, &[redemption(hash, session)]).await?.is_empty() {
+                entry.refused = Some(IssueRefusal::TicketUnusable);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn redemption<'a>(hash: &'a [u8; 32], session: &'a NewSession) -> [Bind<'a>; 6] {
+    [
+        Bind::Blob(hash),
+        Bind::Int(session.created_at),
+        Bind::Text(session.tenant.as_str()),
+        Bind::Text(session.integration.as_str()),
+        Bind::Text(session.task.name.as_str()),
+        Bind::Blob(&session.patient_tag),
+    ]
+}
+
+/// Counts the patients; refuses each request whose patient would be one too many.
+async fn visit(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+    let mut gates: BTreeSet<&str> = BTreeSet::new();
+    let mut patients: BTreeMap<(&str, &[u8; 16]), (Millis, Millis)> = BTreeMap::new();
+    for Visit { integration, tag, now, .. } in group.iter().filter_map(Entry::visit) {
+        gates.insert(integration);
+        patients.entry((integration, tag)).or_insert((now, now)).1 = now;
+    }
+    let rows: Vec<_> = gates.iter().map(|integration| [Bind::Text(integration)]).collect();
+    GATE.rows(tx, None, &rows).await?;
+    let rows: Vec<_> = patients
+        .iter()
+        .map(|((integration, tag), (first, last))| {
+            [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(first - HOUR), Bind::Int(*last)]
+        })
+        .collect();
+    let seen = SEEN.rows(tx, None, &rows).await?;
+    if seen.len() == patients.len() {
+        return Ok(());
+    }
+    let seen = seen.iter().map(|row| Ok((row.text(0)?, row.bytes(1)?)));
+    let seen = seen.collect::<Result<HashSet<(String, [u8; 16])>, StoreError>>()?;
+    let mut inside: BTreeSet<(&str, &[u8; 16])> = BTreeSet::new();
+    inside.extend(patients.keys().filter(|(integration, tag)| seen.contains(&((*integration).to_owned(), **tag))));
+    let mut counts = count(tx, group.iter().filter_map(Entry::visit), &inside).await?;
+    let mut rows = Vec::new();
+    for entry in group {
+        let Some(Visit { integration, tag, patients_per_hour, .. }) = entry.visit() else { continue };
+        if inside.contains(&(integration, tag)) {
+            continue;
+        }
+        let count = counts.get_mut(integration).filter(|count| **count < u64::from(patients_per_hour));
+        let Some((count, (_, last))) = count.zip(patients.get(&(integration, tag))) else {
+            entry.refused = Some(IssueRefusal::PatientBudgetSpent);
+            continue;
+        };
+        *count += 1;
+        inside.insert((integration, tag));
+        rows.push([Bind::Text(integration), Bind::Blob(tag), Bind::Int(*last)]);
+    }
+    SEE.rows(tx, None, &rows).await?;
+    Ok(())
+}
+
+/// How many patients each integration has reached in its hour, for those that ask for one more.
+async fn count<'a>(
+    tx: &mut Tx,
+    visits: impl Iterator<Item = Visit<'a>>,
+    inside: &BTreeSet<(&str, &[u8; 16])>,
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut asking: BTreeMap<&str, Millis> = BTreeMap::new();
+    let mut most = 0;
+    for Visit { integration, tag, now, patients_per_hour } in visits {
+        if !inside.contains(&(integration, tag)) {
+            let since = asking.entry(integration).or_insert(now);
+            *since = now.min(*since);
+            most = most.max(patients_per_hour);
+        }
+    }
+    let rows: Vec<_> = asking.iter().map(|(id, now)| [Bind::Text(id), Bind::Int(now - HOUR)]).collect();
+    // One row more than the budget is as good as all of them.
+    let counts = COUNT_SEEN.rows(tx, Some(i64::from(most) + 1), &rows).await?;
+    counts.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+}
+
+async fn start(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
+    let sessions = group.iter().filter_map(Entry::issue).map(|issue| &issue.session);
+    let started: Vec<_> = sessions.map(|one| (one.id.to_string(), one.approval.to_string(), one)).collect();
+    let rows: Vec<_> = started
+        .iter()
+        .map(|(id, approval, session)| {
+            [
+                Bind::Text(id),
+                Bind::Text(session.tenant.as_str()),
+                Bind::Text(session.integration.as_str()),
+                Bind::Text(approval),
+                Bind::Text(session.task.name.as_str()),
+                Bind::Int(i64::from(session.task.version)),
+                Bind::Int(i64::try_from(session.epoch).unwrap_or(i64::MAX)),
+                Bind::Text(launch_word(session.launch)),
+                Bind::Blob(&session.patient_sealed),
+                Bind::Blob(&session.patient_tag),
+                Bind::Text(&session.scope),
+                Bind::Text(&session.jti),
+                Bind::Int(session.created_at),
+                Bind::Int(session.expires_at),
+            ]
+        })
+        .collect();
+    START.rows(tx, None, &rows).await?;
+    Ok(())
+}
+
+async fn mint(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
+    let rows: Vec<_> = group
+        .iter()
+        .filter_map(Entry::mint)
+        .map(|mint| {
+            let NewTicket { hash, tenant, launcher, integration, task, .. } = &mint.ticket;
+            [
+                Bind::Blob(hash),
+                Bind::Text(tenant.as_str()),
+                Bind::Text(launcher.as_str()),
+                Bind::Text(integration.as_str()),
+                Bind::Text(task.as_str()),
+                Bind::Blob(&mint.ticket.patient_sealed),
+                Bind::Blob(&mint.ticket.patient_tag),
+                Bind::MaybeBlob(mint.ticket.encounter_sealed.as_deref()),
+                Bind::Int(mint.ticket.created_at),
+                Bind::Int(mint.ticket.expires_at),
+            ]
+        })
+        .collect();
+    MINT.rows(tx, None, &rows).await?;
+    Ok(())
+}
