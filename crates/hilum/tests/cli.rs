@@ -69,7 +69,7 @@ fn registration(place: &Place) {
     }
     let example = include_str!("../../../docs/examples/local.toml");
     // The example's end is a day of the calendar; the story is not about it.
-    let manifest = example.replace("\"2027-12-31\"", &format!("\"{}\"", day(300)));
+    let manifest = example.replace("\"2027-12-31\"", &format!("\"{}\"", support::day(300)));
     fs::write(folder.join("gate/local.toml"), &manifest).unwrap();
 
     let wrong =
@@ -95,7 +95,7 @@ fn registration(place: &Place) {
 /// S0-05: asking is not approving. Gives a token for pat-001.
 fn approval(place: &Place) -> String {
     let id = place.hilum(&["approval", "list", "-o", "json"]).rows()[0]["id"].as_str().unwrap().to_owned();
-    let until = day(200);
+    let until = support::day(200);
     let approve = ["approval", "approve", &id, "--until", &until];
     place.hilum(&approve).ends(1, "role privacy-officer");
     place.token("pat-001").ends(1, "no launch ticket");
@@ -235,10 +235,4 @@ fn a_port_in_use_and_a_wrong_root_key_are_told_apart() {
     let key = place.folder.path().join("gate/root.key");
     fs::write(&key, "11".repeat(32)).unwrap();
     place.hilum(&["serve", "--config", "gate/hilum.toml"]).ends(78, "put back the root key");
-}
-
-/// The day that many days from now.
-fn day(days: i64) -> String {
-    let then = time::OffsetDateTime::now_utc() + time::Duration::days(days);
-    then.date().to_string()
 }

@@ -1,4 +1,5 @@
 //! A gate run by the built binary in front of an in-process demonstration EHR, and people at its command line.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -175,6 +176,13 @@ impl Place {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 
+    /// Kills it where it stands (SIGKILL).
+    pub fn kill(&mut self) {
+        let (mut child, _said) = self.gate.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     pub fn login(&self, person: &str, passphrase: &str) {
         self.hilum_with(&["login", person], &format!("{passphrase}\n")).ends(0, "signed in");
     }
@@ -231,4 +239,10 @@ impl Drop for Place {
             let _ = child.wait();
         }
     }
+}
+
+/// The day that many days from now.
+pub fn day(days: i64) -> String {
+    let then = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+    then.date().to_string()
 }
