@@ -10,7 +10,7 @@ use domain::Millis;
 use super::rows::Many;
 use super::{Answer, Request};
 use crate::StoreError;
-use crate::engine::{Bind, Pool, Tx};
+use crate::engine::{Bind, Pool, Row, Tx};
 use crate::feed;
 use crate::sessions::launch_word;
 use crate::tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, UsedAssertion};
@@ -21,9 +21,19 @@ const HOUR: Millis = 3_600_000;
 static USE: Many<3> = Many::new(
     "INSERT INTO used_assertion (issuer, jti, expires_at)
      SELECT column1, column2, column3 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
+     ON CONFLICT (issuer, jti) DO NOTHING",
+);
+static USE_NAMED: Many<3> = Many::new(
+    "INSERT INTO used_assertion (issuer, jti, expires_at)
+     SELECT column1, column2, column3 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
      ON CONFLICT (issuer, jti) DO NOTHING RETURNING issuer, jti",
 );
 static REDEEM: Many<6> = Many::new(
+    "UPDATE ticket SET used_at = v.column2 FROM (VALUES @) AS v
+     WHERE hash = v.column1 AND used_at IS NULL AND expires_at > v.column2 AND tenant = v.column3
+       AND integration = v.column4 AND task = v.column5 AND patient_tag = v.column6",
+);
+static REDEEM_NAMED: Many<6> = Many::new(
     "UPDATE ticket SET used_at = v.column2 FROM (VALUES @) AS v
      WHERE hash = v.column1 AND used_at IS NULL AND expires_at > v.column2 AND tenant = v.column3
        AND integration = v.column4 AND task = v.column5 AND patient_tag = v.column6
@@ -34,16 +44,18 @@ static GATE: Many<1> = Many::new(
      SELECT column1, 1 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
      ON CONFLICT (integration) DO UPDATE SET n = patient_gate.n + 1",
 );
+/// Positions of the patients inside the window, in one row.
 static SEEN: Many<4> = Many::new(
-    "UPDATE patient_seen SET seen_at = v.column4 FROM (VALUES @) AS v
-     WHERE integration = v.column1 AND tag = v.column2 AND seen_at > v.column3
-     RETURNING integration, tag",
+    "SELECT string_agg(CAST(v.column4 AS TEXT), ' ') FROM (VALUES @) AS v
+     WHERE EXISTS (SELECT 1 FROM patient_seen
+                   WHERE integration = v.column1 AND tag = v.column2 AND seen_at > v.column3)",
 );
-static COUNT_SEEN: Many<2> = Many::new(
-    "SELECT v.column1,
+/// Positions of the integrations, each with its count, in one row.
+static COUNT_SEEN: Many<3> = Many::new(
+    "SELECT string_agg(CAST(v.column3 AS TEXT) || ' ' || CAST(
             (SELECT COUNT(*) FROM
                (SELECT 1 AS one FROM patient_seen WHERE integration = v.column1 AND seen_at > v.column2 LIMIT ?)
-               AS window_now)
+               AS window_now) AS TEXT), ' ')
      FROM (VALUES @) AS v WHERE v.column1 IS NOT NULL",
 );
 static SEE: Many<3> = Many::new(
@@ -124,12 +136,36 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Carries the group out and makes it durable; an error means that nothing took effect.
+/// Whether a step may only count the rows it touched, or has to learn which they are.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Ask {
+    Count,
+    Name,
+}
+
+/// A step that only counted found that some request is refused, and cannot say which.
+struct Unnamed;
+
+/// Carries the group out and makes it durable; an error means that nothing took effect. Most groups need no names; one
+/// that does is rolled back and done again.
 pub(super) async fn commit(pool: &Pool, requests: &[&Request]) -> Result<Vec<Answer>, StoreError> {
+    match attempt(pool, requests, Ask::Count).await? {
+        Ok(answers) => Ok(answers),
+        Err(Unnamed) => {
+            attempt(pool, requests, Ask::Name).await?.map_err(|Unnamed| StoreError::Corrupt("an unnamed refusal"))
+        }
+    }
+}
+
+async fn attempt(pool: &Pool, requests: &[&Request], ask: Ask) -> Result<Result<Vec<Answer>, Unnamed>, StoreError> {
     let mut group: Vec<Entry<'_>> = requests.iter().map(|request| Entry { request, refused: None }).collect();
     let mut tx = pool.begin().await?;
-    use_up(&mut tx, &mut group).await?;
-    redeem(&mut tx, &mut group).await?;
+    if let Err(unnamed) = use_up(&mut tx, &mut group, ask).await? {
+        return Ok(Err(unnamed));
+    }
+    if let Err(unnamed) = redeem(&mut tx, &mut group, ask).await? {
+        return Ok(Err(unnamed));
+    }
     // A ticket redeemed over budget stays used: it was one chance.
     visit(&mut tx, &mut group).await?;
     start(&mut tx, &group).await?;
@@ -137,11 +173,15 @@ pub(super) async fn commit(pool: &Pool, requests: &[&Request]) -> Result<Vec<Ans
     // The number is read once, last: a token may only claim what its node can reach.
     let feed = feed::reached(&mut tx).await?;
     tx.commit().await?;
-    Ok(group.iter().map(|entry| entry.answer(feed)).collect())
+    Ok(Ok(group.iter().map(|entry| entry.answer(feed)).collect()))
+}
+
+fn all(touched: u64, rows: usize) -> Result<(), Unnamed> {
+    if touched == rows as u64 { Ok(()) } else { Err(Unnamed) }
 }
 
 /// Of several requests with one assertion the first may pass.
-async fn use_up(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+async fn use_up(tx: &mut Tx, group: &mut [Entry<'_>], ask: Ask) -> Result<Result<(), Unnamed>, StoreError> {
     let mut firsts: BTreeMap<(&str, &str), &mut Entry<'_>> = BTreeMap::new();
     for entry in group {
         let UsedAssertion { issuer, jti, .. } = entry.assertion();
@@ -155,10 +195,10 @@ async fn use_up(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> 
         .iter()
         .map(|((issuer, jti), entry)| [Bind::Text(issuer), Bind::Text(jti), Bind::Int(entry.assertion().expires_at)])
         .collect();
-    let fresh = USE.rows(tx, None, &rows).await?;
-    if fresh.len() == firsts.len() {
-        return Ok(());
+    if ask == Ask::Count {
+        return Ok(all(USE.run(tx, &rows).await?, rows.len()));
     }
+    let fresh = USE_NAMED.rows(tx, None, &rows).await?;
     let fresh = fresh.iter().map(|row| Ok((row.text(0)?, row.text(1)?)));
     let fresh = fresh.collect::<Result<HashSet<_>, StoreError>>()?;
     for ((issuer, jti), entry) in firsts {
@@ -166,11 +206,11 @@ async fn use_up(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> 
             entry.refused = Some(IssueRefusal::AssertionReplayed);
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Redeems each request's ticket. A ticket that several requests name is offered to one after the other.
-async fn redeem(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+async fn redeem(tx: &mut Tx, group: &mut [Entry<'_>], ask: Ask) -> Result<Result<(), Unnamed>, StoreError> {
     let mut by_ticket: BTreeMap<&[u8; 32], Vec<(&NewSession, &mut Entry<'_>)>> = BTreeMap::new();
     for entry in group {
         if let Some(Issue { ticket: Some(hash), session, .. }) = entry.issue() {
@@ -183,24 +223,29 @@ async fn redeem(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> 
             alone.push(redemption(hash, session));
         }
     }
-    let redeemed = REDEEM.rows(tx, None, &alone).await?;
-    let all = redeemed.len() == alone.len();
-    let redeemed =
-        if all { HashSet::new() } else { redeemed.iter().map(|row| row.bytes(0)).collect::<Result<_, _>>()? };
+    let redeemed = if ask == Ask::Count {
+        if let Err(unnamed) = all(REDEEM.run(tx, &alone).await?, alone.len()) {
+            return Ok(Err(unnamed));
+        }
+        None
+    } else {
+        let rows = REDEEM_NAMED.rows(tx, None, &alone).await?;
+        Some(rows.iter().map(|row| row.bytes(0)).collect::<Result<HashSet<[u8; 32]>, _>>()?)
+    };
     for (hash, mut asking) in by_ticket {
         if let [(_, entry)] = asking.as_mut_slice() {
-            if !all && !redeemed.contains(hash) {
+            if redeemed.as_ref().is_some_and(|redeemed| !redeemed.contains(hash)) {
                 entry.refused = Some(IssueRefusal::TicketUnusable);
             }
             continue;
         }
         for (session, entry) in asking {
-            if REDEEM.rows(tx, None, &[redemption(hash, session)]).await?.is_empty() {
+            if REDEEM.run(tx, &[redemption(hash, session)]).await? == 0 {
                 entry.refused = Some(IssueRefusal::TicketUnusable);
             }
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn redemption<'a>(hash: &'a [u8; 32], session: &'a NewSession) -> [Bind<'a>; 6] {
@@ -223,38 +268,39 @@ async fn visit(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
         patients.entry((integration, tag)).or_insert((now, now)).1 = now;
     }
     let rows: Vec<_> = gates.iter().map(|integration| [Bind::Text(integration)]).collect();
-    GATE.rows(tx, None, &rows).await?;
+    GATE.run(tx, &rows).await?;
     let rows: Vec<_> = patients
         .iter()
-        .map(|((integration, tag), (first, last))| {
-            [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(first - HOUR), Bind::Int(*last)]
+        .zip(0..)
+        .map(|(((integration, tag), (first, _)), at)| {
+            [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(first - HOUR), Bind::Int(at)]
         })
         .collect();
-    let seen = SEEN.rows(tx, None, &rows).await?;
-    if seen.len() == patients.len() {
-        return Ok(());
-    }
-    let seen = seen.iter().map(|row| Ok((row.text(0)?, row.bytes(1)?)));
-    let seen = seen.collect::<Result<HashSet<(String, [u8; 16])>, StoreError>>()?;
+    let seen: BTreeSet<usize> = numbers(&SEEN.rows(tx, None, &rows).await?)?.into_iter().collect();
     let mut inside: BTreeSet<(&str, &[u8; 16])> = BTreeSet::new();
-    inside.extend(patients.keys().filter(|(integration, tag)| seen.contains(&((*integration).to_owned(), **tag))));
-    let mut counts = count(tx, group.iter().filter_map(Entry::visit), &inside).await?;
-    let mut rows = Vec::new();
-    for entry in group {
-        let Some(Visit { integration, tag, patients_per_hour, .. }) = entry.visit() else { continue };
-        if inside.contains(&(integration, tag)) {
-            continue;
+    inside.extend(patients.keys().zip(0..).filter(|(_, at)| seen.contains(at)).map(|(patient, _)| patient));
+    if inside.len() < patients.len() {
+        let mut counts = count(tx, group.iter().filter_map(Entry::visit), &inside).await?;
+        for entry in group {
+            let Some(Visit { integration, tag, patients_per_hour, .. }) = entry.visit() else { continue };
+            if inside.contains(&(integration, tag)) {
+                continue;
+            }
+            match counts.get_mut(integration) {
+                Some(count) if *count < u64::from(patients_per_hour) => {
+                    *count += 1;
+                    inside.insert((integration, tag));
+                }
+                _ => entry.refused = Some(IssueRefusal::PatientBudgetSpent),
+            }
         }
-        let count = counts.get_mut(integration).filter(|count| **count < u64::from(patients_per_hour));
-        let Some((count, (_, last))) = count.zip(patients.get(&(integration, tag))) else {
-            entry.refused = Some(IssueRefusal::PatientBudgetSpent);
-            continue;
-        };
-        *count += 1;
-        inside.insert((integration, tag));
-        rows.push([Bind::Text(integration), Bind::Blob(tag), Bind::Int(*last)]);
     }
-    SEE.rows(tx, None, &rows).await?;
+    let rows: Vec<_> = patients
+        .iter()
+        .filter(|(patient, _)| inside.contains(*patient))
+        .map(|((integration, tag), (_, last))| [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(*last)])
+        .collect();
+    SEE.run(tx, &rows).await?;
     Ok(())
 }
 
@@ -263,7 +309,7 @@ async fn count<'a>(
     tx: &mut Tx,
     visits: impl Iterator<Item = Visit<'a>>,
     inside: &BTreeSet<(&str, &[u8; 16])>,
-) -> Result<BTreeMap<String, u64>, StoreError> {
+) -> Result<BTreeMap<&'a str, u64>, StoreError> {
     let mut asking: BTreeMap<&str, Millis> = BTreeMap::new();
     let mut most = 0;
     for Visit { integration, tag, now, patients_per_hour } in visits {
@@ -273,10 +319,23 @@ async fn count<'a>(
             most = most.max(patients_per_hour);
         }
     }
-    let rows: Vec<_> = asking.iter().map(|(id, now)| [Bind::Text(id), Bind::Int(now - HOUR)]).collect();
+    let rows: Vec<_> =
+        asking.iter().zip(0..).map(|((id, now), at)| [Bind::Text(id), Bind::Int(now - HOUR), Bind::Int(at)]).collect();
     // One row more than the budget is as good as all of them.
-    let counts = COUNT_SEEN.rows(tx, Some(i64::from(most) + 1), &rows).await?;
-    counts.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+    let counts: Vec<u64> = numbers(&COUNT_SEEN.rows(tx, Some(i64::from(most) + 1), &rows).await?)?;
+    let counts: BTreeMap<u64, u64> = counts.as_chunks().0.iter().map(|[at, count]| (*at, *count)).collect();
+    Ok(asking.into_keys().zip(0..).filter_map(|(id, at)| Some((id, *counts.get(&at)?))).collect())
+}
+
+/// The numbers in the first column, if it holds any.
+fn numbers<T: std::str::FromStr>(rows: &[Row]) -> Result<Vec<T>, StoreError> {
+    let mut all = Vec::new();
+    for row in rows {
+        for word in row.maybe_text(0)?.unwrap_or_default().split_ascii_whitespace() {
+            all.push(word.parse().map_err(|_| StoreError::Corrupt("a number that does not parse"))?);
+        }
+    }
+    Ok(all)
 }
 
 async fn start(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
@@ -303,7 +362,7 @@ async fn start(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
             ]
         })
         .collect();
-    START.rows(tx, None, &rows).await?;
+    START.run(tx, &rows).await?;
     Ok(())
 }
 
@@ -327,6 +386,6 @@ async fn mint(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
             ]
         })
         .collect();
-    MINT.rows(tx, None, &rows).await?;
+    MINT.run(tx, &rows).await?;
     Ok(())
 }

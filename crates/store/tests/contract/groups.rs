@@ -104,11 +104,11 @@ async fn the_last_place_of_a_budget_goes_to_one_of_a_group() {
                 other.session.integration = "other".parse().unwrap();
                 other
             }
-            _ => issue(n, 10 + n / 2, (n % 2 == 0).then(|| [n / 2; 32]), NOW + 2),
+            _ => issue(n, 10 + n / 2, (n % 2 == 0).then_some([n / 2; 32]), NOW + 2),
         });
         let answers = at_once(&store, issues.collect()).await;
         for (n, answer) in answers.iter().enumerate() {
-            let inside = n < 2 || n >= 60;
+            let inside = !(2..60).contains(&n);
             let fits = if inside { answer.is_ok() } else { *answer == Err(IssueRefusal::PatientBudgetSpent) };
             assert!(fits, "{n}: {answer:?}");
         }
