@@ -46,7 +46,7 @@ pub enum Person {
     Create {
         /// Who, written like a mail address
         id: String,
-        /// For people [default: the part before the @]
+        /// For people; left out, it is the part before the `@`
         #[arg(long)]
         name: Option<String>,
         /// What they may do; may be repeated
