@@ -169,9 +169,11 @@ def backend(hapi, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true", help="every patient of the data, every read")
+    parser.add_argument("--sample", action="store_true", help="with --full: 60 reads a patient, and three patients in the second pass")
     parser.add_argument("--binary", default=str(ROOT / "target" / "debug" / "hilum"))
     parser.add_argument("--patients", help="only these, comma-separated")
     arguments = parser.parse_args()
+    whole = arguments.full and not arguments.sample
     began = time.monotonic()
     data = corpus.find_data(HERE)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hilum-hapi-"))
@@ -195,11 +197,11 @@ def main():
         check_oracle(definitions, records, hapi.base, kinds)
         patients = arguments.patients.split(",") if arguments.patients else records.patients()
         options = {"definitions": definitions, "test_patients": ("fx-p1", "smart-patient-A"), "algorithm": "ES384",
-                   "reads": None if arguments.full else 60, "foreign": 2 if arguments.full else 1}
+                   "reads": None if whole else 60, "foreign": 2 if whole else 1}
         runs = [one_pass("Hilum before HAPI", arguments.binary, folder / "plain", hapi.base, hapi.base, lambda gate: None,
                          records, kinds, patients, options)]
         base, setup = backend(hapi, folder)
-        some = patients if arguments.full else [name for name in patients if name in ("fx-p1", "85", "smart-patient-A")] or patients[:1]
+        some = patients if whole else [name for name in patients if name in ("fx-p1", "85", "smart-patient-A")] or patients[:1]
         runs.append(one_pass("Hilum before HAPI behind SMART Backend Services", arguments.binary, folder / "backend", base, hapi.base, setup,
                              records, kinds, some, {**options, "algorithm": "RS384", "reads": 20}))
         problems = [problem for run in runs for problem in run.problems]
