@@ -200,6 +200,11 @@ impl<'d> Walk<'_, 'd> {
     /// Whether a URL, however spelt, leads to another patient's record: on another host to anybody's, relative to anybody's
     /// but the session's. Names of code systems and of extensions can look like it and are nobody.
     fn leads_to_other(&self, name: &str, text: &str) -> bool {
+        // Nearly every text of a resource stops here: without the word, written out or encoded, there is no such address.
+        let bytes = text.as_bytes();
+        if !bytes.contains(&b'%') && !(bytes.contains(&b'P') && text.contains("Patient")) {
+            return false;
+        }
         let absolute = text.contains("://");
         let is_address = (absolute || is_url_name(name)) && !matches!(name, "system" | "url");
         let names = |text: &str| {
