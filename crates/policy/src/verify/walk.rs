@@ -202,7 +202,8 @@ impl<'d> Walk<'_, 'd> {
     fn leads_to_other(&self, name: &str, text: &str) -> bool {
         // Nearly every text of a resource stops here: without the word, written out or encoded, there is no such address.
         let bytes = text.as_bytes();
-        if !bytes.contains(&b'%') && !(bytes.contains(&b'P') && text.contains("Patient")) {
+        let may_name = bytes.contains(&b'%') || bytes.contains(&b'P') && text.contains("Patient");
+        if !may_name {
             return false;
         }
         let absolute = text.contains("://");
