@@ -35,9 +35,8 @@ pub(crate) fn statement(shelf: &Shelf, base: &str, now: i64, token_url: Option<&
 }
 
 fn resource(kind: &str) -> Value {
-    let parameters: Vec<Value> = table::all(kind)
-        .map(|parameter| json!({"name": parameter.name, "type": table::kind_name(parameter.kind)}))
-        .collect();
+    let parameters: Vec<Value> =
+        table::all(kind).map(|parameter| json!({"name": parameter.name, "type": parameter.kind.name()})).collect();
     let includes: Vec<String> = table::all(kind)
         .filter(|parameter| parameter.kind == ParamKind::Reference)
         .map(|parameter| format!("{kind}:{}", parameter.name))

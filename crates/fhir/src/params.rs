@@ -21,6 +21,24 @@ pub enum ParamKind {
     Special,
 }
 
+impl ParamKind {
+    /// Its name in a CapabilityStatement (R4 SearchParamType).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Date => "date",
+            Self::String => "string",
+            Self::Token => "token",
+            Self::Reference => "reference",
+            Self::Composite => "composite",
+            Self::Quantity => "quantity",
+            Self::Uri => "uri",
+            Self::Special => "special",
+        }
+    }
+}
+
 /// One search parameter of one type.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchParam {

@@ -163,3 +163,14 @@ async fn the_request_path_opens_no_database_connection() {
     }
     assert_eq!(gate.get(&token, "Observation/O2").await.status, 404);
 }
+
+/// A session that another node has just started, under an approval this node has not heard of, waits for the feed and works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_another_node_is_judged_by_what_the_wait_brought() {
+    let gate = Gate::start().await;
+    for _ in 0..4 {
+        let session = gate.session_elsewhere("P1", KOBS).await;
+        let reply = gate.get(&gate.sign(&session, |_| {}), "Observation/O1").await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+}

@@ -24,21 +24,6 @@ pub(crate) fn all(kind: &str) -> impl Iterator<Item = &'static SearchParam> {
     parameters.iter().filter(|parameter| parameter.evaluable())
 }
 
-/// The kind's name in a CapabilityStatement.
-pub(crate) fn kind_name(kind: ParamKind) -> &'static str {
-    match kind {
-        ParamKind::Number => "number",
-        ParamKind::Date => "date",
-        ParamKind::String => "string",
-        ParamKind::Token => "token",
-        ParamKind::Reference => "reference",
-        ParamKind::Composite => "composite",
-        ParamKind::Quantity => "quantity",
-        ParamKind::Uri => "uri",
-        ParamKind::Special => "special",
-    }
-}
-
 #[test]
 fn only_what_can_be_evaluated_is_found() {
     assert!(find("Observation", "patient").is_some_and(|p| p.paths.iter().all(|path| path.patient_only)));

@@ -63,7 +63,7 @@ fn resource(kind: ResourceType) -> Value {
     let params: Vec<Value> = fhir::params::all(kind)
         .iter()
         .filter(|param| !matches!(param.kind, ParamKind::Composite | ParamKind::Special))
-        .map(|param| json!({ "name": param.name, "type": kind_name(param.kind) }))
+        .map(|param| json!({ "name": param.name, "type": param.kind.name() }))
         .collect();
     let includes: Vec<String> = fhir::params::all(kind)
         .iter()
@@ -81,18 +81,4 @@ fn resource(kind: ResourceType) -> Value {
         object.insert("searchInclude".into(), json!(includes));
     }
     out
-}
-
-fn kind_name(kind: ParamKind) -> &'static str {
-    match kind {
-        ParamKind::Number => "number",
-        ParamKind::Date => "date",
-        ParamKind::String => "string",
-        ParamKind::Token => "token",
-        ParamKind::Reference => "reference",
-        ParamKind::Composite => "composite",
-        ParamKind::Quantity => "quantity",
-        ParamKind::Uri => "uri",
-        ParamKind::Special => "special",
-    }
 }

@@ -120,8 +120,7 @@ impl Gate {
         let Ok(trace) = record::Trace::new(tenant, below, &head, peer) else {
             return Answer::unauthenticated(Refusal::new(Reason::Overloaded, "the random source failed"));
         };
-        let snapshot = self.registry.snapshot();
-        let caller = match self.authenticate(known, &snapshot, head.bearer).await {
+        let caller = match self.authenticate(known, head.bearer).await {
             Ok(caller) => caller,
             Err((refusal, None)) => {
                 self.audit.count_unauthenticated(tenant, refusal.reason, peer);
@@ -133,6 +132,7 @@ impl Gate {
             Ok(interaction) => interaction,
             Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
         };
+        let snapshot = self.registry.snapshot();
         let Some(rules) = snapshot.rules(tenant) else {
             return self
                 .deny(&trace, &caller, Refusal::new(Reason::UpstreamUnavailable, "the tenant has no upstream"))
@@ -237,7 +237,6 @@ impl Gate {
     async fn authenticate(
         &self,
         tenant: &Tenant,
-        snapshot: &Snapshot,
         bearer: Option<&str>,
     ) -> Result<Caller, (Refusal, Option<Arc<Session>>)> {
         let Some(bearer) = bearer else {
@@ -258,7 +257,8 @@ impl Gate {
                 Some(session),
             ));
         }
-        match self.alive(snapshot, &session) {
+        // Read only now: the wait above may have brought the very approval this session runs under.
+        match self.alive(&self.registry.snapshot(), &session) {
             Ok(standing) => Ok(Caller { session, standing }),
             Err(refusal) => Err((refusal, Some(session))),
         }
