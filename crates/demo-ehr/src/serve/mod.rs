@@ -1,10 +1,11 @@
-//! The listener: takes requests off the wire, notes them, and sends answers with the faults of the transport.
+//! The listener: takes requests off the wire, notes them, and hands them to what answers.
 
 mod body;
 mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;
 pub(crate) mod token;
+mod wire;
 
 use std::convert::Infallible;
 use std::io;
@@ -12,8 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -25,9 +25,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::fault::{Fault, Faults};
 use crate::requests::{Requests, Seen};
 use crate::search;
-use crate::serve::body::{Step, StepBody};
-use crate::serve::route::{Ask, Content, Reply, State};
+use crate::serve::route::{Ask, State};
 use crate::serve::token::{Auth, Tokens};
+use crate::serve::wire::{Response, instead, plain, send};
 
 /// Path under which the FHIR endpoint lives.
 const BASE_PATH: &str = "/fhir";
@@ -35,7 +35,6 @@ const BASE_PATH: &str = "/fhir";
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A connection that sends no complete head in this time is closed.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-const FHIR_JSON: &str = "application/fhir+json;charset=utf-8";
 
 /// A running upstream; dropping it closes the listener and every connection.
 pub struct Running {
@@ -137,8 +136,6 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-type Response = http::Response<StepBody>;
-
 impl Shared {
     async fn handle(&self, request: http::Request<Incoming>) -> Response {
         let (head, body) = request.into_parts();
@@ -234,120 +231,4 @@ async fn read(body: Incoming) -> String {
         Ok(collected) => String::from_utf8_lossy(&collected.to_bytes()).into_owned(),
         Err(_) => String::new(),
     }
-}
-
-fn plain(status: u16, body: Value) -> Response {
-    send(&Reply { status, headers: Vec::new(), content: Content::Plain(body) }, "", &[])
-}
-
-/// Faults that answer something else altogether.
-fn instead(fault: &Fault) -> Option<Response> {
-    let text = |status: u16, kind: &'static str, body: &'static str| {
-        let mut response = Response::new(StepBody::whole(Bytes::from_static(body.as_bytes())));
-        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        response
-    };
-    match fault {
-        Fault::Html => Some(text(
-            200,
-            "text/html;charset=utf-8",
-            "<!DOCTYPE html><html><body><h1>Patient/p2</h1><pre>{\"resourceType\":\"Patient\"}</pre></body></html>",
-        )),
-        Fault::Xml => Some(text(
-            200,
-            "application/fhir+xml;charset=utf-8",
-            "<?xml version=\"1.0\"?><Patient xmlns=\"http://hl7.org/fhir\"><id value=\"p2\"/></Patient>",
-        )),
-        Fault::Redirect(url) => {
-            let mut response = text(302, "text/plain", "");
-            response.headers_mut().insert(LOCATION, HeaderValue::from_str(url).ok()?);
-            Some(response)
-        }
-        Fault::NotModified => Some(text(304, FHIR_JSON, "")),
-        Fault::StackTrace(ids) => Some(plain(500, outcome::stack_trace(ids))),
-        Fault::OutcomeWith200 => Some(plain(200, outcome::outcome("informational", "all fine, see Patient/p2"))),
-        _ => None,
-    }
-}
-
-/// Headers a gate should not let through.
-const ODD_HEADERS: [(&str, &str); 9] = [
-    ("set-cookie", "JSESSIONID=ehr-secret-session; Path=/"),
-    ("x-powered-by", "HAPI FHIR 8.0.0 REST Server"),
-    ("server", "ehr-prod-17.hospital.internal"),
-    ("link", "<http://ehr-prod-17.hospital.internal/Patient/p2>; rel=\"related\""),
-    ("content-location", "http://ehr-prod-17.hospital.internal/fhir/Patient/p2/_history/7"),
-    ("location", "http://ehr-prod-17.hospital.internal/fhir/Patient/p2"),
-    ("x-request-id", "patient-p2-trace"),
-    ("cache-control", "public, max-age=3600"),
-    ("access-control-allow-origin", "*"),
-];
-
-/// Turns a reply into bytes on the wire, with the faults of the transport.
-fn send(reply: &Reply, base: &str, faults: &[Fault]) -> Response {
-    let text = render::text(&reply.content, base, faults);
-    let length = text.len() as u64;
-    let bytes = Bytes::from(text);
-    let (mut status, mut kind) = (reply.status, FHIR_JSON.to_owned());
-    let mut headers: Vec<(&str, String)> = reply.headers.clone();
-    let mut steps = None;
-    let middle = bytes.len() / 2;
-    for fault in faults {
-        match fault {
-            Fault::Status(other) => status = *other,
-            Fault::ContentType(other) => kind.clone_from(other),
-            Fault::OddHeaders => headers.extend(ODD_HEADERS.iter().map(|(name, value)| (*name, (*value).to_owned()))),
-            Fault::CutOff => {
-                headers.push(("content-length", length.to_string()));
-                // The pause lets the half leave before the connection breaks.
-                let pause = Step::Wait(Duration::from_millis(30));
-                steps = Some(vec![Step::Data(bytes.slice(..middle)), pause, Step::Abort]);
-            }
-            Fault::SlowBody(how_long) => {
-                headers.push(("content-length", length.to_string()));
-                let halves = (bytes.slice(..middle), bytes.slice(middle..));
-                steps = Some(vec![Step::Data(halves.0), Step::Wait(*how_long), Step::Data(halves.1)]);
-            }
-            Fault::Oversized { bytes: size, announced } => {
-                if *announced {
-                    headers.push(("content-length", (*size).max(length + PADDING).to_string()));
-                }
-                steps = Some(padded(&bytes, *size));
-            }
-            _ => {}
-        }
-    }
-    let mut response = Response::new(steps.map_or_else(|| StepBody::whole(bytes), StepBody::new));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("")));
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    if status == 304 {
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    response
-}
-
-const PAD_OPEN: &str = ",\"implicitRules\":\"";
-const PAD_CLOSE: &str = "\"}";
-/// What padding adds besides the padding itself: its member without the closing brace that is there already.
-const PADDING: u64 = (PAD_OPEN.len() + PAD_CLOSE.len() - 1) as u64;
-static PAD_CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
-
-/// The body with one more string member, so long that the whole is `size` bytes, without holding it in memory.
-fn padded(bytes: &Bytes, size: u64) -> Vec<Step> {
-    let needed = size.saturating_sub(bytes.len() as u64 + PADDING);
-    let chunk = Bytes::from_static(&PAD_CHUNK);
-    let (times, rest) = (needed / chunk.len() as u64, needed % chunk.len() as u64);
-    vec![
-        Step::Data(bytes.slice(..bytes.len().saturating_sub(1))),
-        Step::Data(Bytes::from_static(PAD_OPEN.as_bytes())),
-        Step::Repeat(chunk.clone(), times),
-        Step::Data(chunk.slice(..usize::try_from(rest).unwrap_or(0))),
-        Step::Data(Bytes::from_static(PAD_CLOSE.as_bytes())),
-    ]
 }
