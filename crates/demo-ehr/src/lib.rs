@@ -33,7 +33,7 @@ pub use fixture::fixture;
 pub use requests::{Requests, Seen};
 pub use search::UnknownParameters;
 pub use serve::Running;
-pub use serve::route::PageLinks;
+pub use serve::listing::PageLinks;
 pub use serve::token::Auth;
 
 /// Fewest patients a generated hospital has.
@@ -98,7 +98,7 @@ impl DemoEhr {
     /// Marks an instance deleted: reads answer 410.
     #[must_use]
     pub fn deleted(mut self, kind: &str, id: &str) -> Self {
-        self.shelf.delete(kind, id);
+        self.shelf.delete(kind, id, self.now);
         self
     }
 

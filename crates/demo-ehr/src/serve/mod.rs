@@ -1,6 +1,9 @@
 //! The listener: takes requests off the wire, notes them, and hands them to what answers.
 
 mod body;
+mod history;
+pub(crate) mod listing;
+pub(crate) mod message;
 mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;
@@ -25,7 +28,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::fault::{Fault, Faults};
 use crate::requests::{Requests, Seen};
 use crate::search;
-use crate::serve::route::{Ask, State};
+use crate::serve::message::Ask;
+use crate::serve::route::State;
 use crate::serve::token::{Auth, Tokens};
 use crate::serve::wire::{Response, instead, plain, send};
 
@@ -61,13 +65,16 @@ struct Shared {
 impl Running {
     /// Puts a resource (a new version, if it is there already), as if another system had written it.
     pub fn put(&self, resource: Value) {
-        let now = self.shared.state.now;
-        let _known = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner).put(resource, now);
+        let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let at = shelf.tick(self.shared.state.now);
+        let _known = shelf.put(resource, at);
     }
 
     /// Deletes an instance.
     pub fn delete(&self, kind: &str, id: &str) {
-        self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner).delete(kind, id);
+        let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let at = shelf.tick(self.shared.state.now);
+        shelf.delete(kind, id, at);
     }
 
     /// How many token requests came in.
@@ -219,9 +226,14 @@ fn ask<'a>(seen: &'a Seen, below: &'a str) -> Ask<'a> {
         method: &seen.method,
         path: below,
         query: &seen.query,
-        form: (!seen.body.is_empty()).then_some(seen.body.as_str()),
-        if_none_match: seen.header("if-none-match"),
+        body: &seen.body,
+        accept: seen.header("accept"),
+        content_type: seen.header("content-type"),
+        if_match: seen.header("if-match"),
         if_modified_since: seen.header("if-modified-since"),
+        if_none_exist: seen.header("if-none-exist"),
+        if_none_match: seen.header("if-none-match"),
+        prefer: seen.header("prefer"),
     }
 }
 

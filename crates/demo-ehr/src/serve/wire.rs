@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::serve::body::{Step, StepBody};
-use crate::serve::route::{Content, Reply};
+use crate::serve::message::{Bundle, Content, Reply, etag};
 use crate::serve::{outcome, render};
+use crate::time;
 
 const FHIR_JSON: &str = "application/fhir+json;charset=utf-8";
 
@@ -17,7 +18,7 @@ pub(super) type Response = http::Response<StepBody>;
 
 /// An answer that no fault touches.
 pub(super) fn plain(status: u16, body: Value) -> Response {
-    send(&Reply { status, headers: Vec::new(), content: Content::Plain(body) }, "", &[])
+    send(&Reply::plain(status, body), "", &[])
 }
 
 /// Faults that answer something else altogether.
@@ -69,9 +70,17 @@ pub(super) fn send(reply: &Reply, base: &str, faults: &[Fault]) -> Response {
     let text = render::text(&reply.content, base, faults);
     let length = text.len() as u64;
     let bytes = Bytes::from(text);
-    let (mut status, mut kind) = (reply.status, FHIR_JSON.to_owned());
-    let mut headers: Vec<(&str, String)> = reply.headers.clone();
-    let mut steps = None;
+    let mut status = reply.status;
+    let mut kind = match &reply.content {
+        Content::Raw(kind, _) => kind.clone(),
+        _ => FHIR_JSON.to_owned(),
+    };
+    let mut headers = validators(reply, faults);
+    headers.extend(reply.headers.iter().cloned());
+    let mut steps = match &reply.content {
+        Content::Bundle(bundle) => flooded(bundle, &bytes, base, faults),
+        _ => None,
+    };
     let middle = bytes.len() / 2;
     for fault in faults {
         match fault {
@@ -90,10 +99,14 @@ pub(super) fn send(reply: &Reply, base: &str, faults: &[Fault]) -> Response {
                 steps = Some(vec![Step::Data(halves.0), Step::Wait(*how_long), Step::Data(halves.1)]);
             }
             Fault::Oversized { bytes: size, announced } => {
+                let padding = padding(&reply.content);
                 if *announced {
-                    headers.push(("content-length", (*size).max(length + PADDING).to_string()));
+                    headers.push(("content-length", (*size).max(length + padding.length()).to_string()));
                 }
-                steps = Some(padded(&bytes, *size));
+                steps = Some(padded(&bytes, *size, padding));
+            }
+            Fault::LongNarrative(size) if matches!(reply.content, Content::Resource(_)) => {
+                steps = Some(padded(&bytes, *size, NARRATIVE));
             }
             _ => {}
         }
@@ -112,22 +125,65 @@ pub(super) fn send(reply: &Reply, base: &str, faults: &[Fault]) -> Response {
     response
 }
 
-const PAD_OPEN: &str = ",\"implicitRules\":\"";
-const PAD_CLOSE: &str = "\"}";
-/// What padding adds besides the padding itself: its member without the closing brace that is there already.
-const PADDING: u64 = (PAD_OPEN.len() + PAD_CLOSE.len() - 1) as u64;
+/// ETag and Last-Modified.
+fn validators(reply: &Reply, faults: &[Fault]) -> Vec<(&'static str, String)> {
+    let tag = reply.version.as_deref().map(|version| ("etag", etag(version)));
+    let modified = reply.modified.filter(|_| !faults.contains(&Fault::EtagOnly));
+    tag.into_iter().chain(modified.map(|at| ("last-modified", time::http_date(at)))).collect()
+}
+
+/// What stands around padding, in place of the closing brace that is there already.
+#[derive(Clone, Copy)]
+struct Padding {
+    open: &'static str,
+    close: &'static str,
+    replaced: usize,
+}
+
+const RULES: Padding = Padding { open: ",\"implicitRules\":\"", close: "\"}", replaced: 1 };
+const NARRATIVE: Padding = Padding {
+    open: ",\"text\":{\"status\":\"generated\",\"div\":\"<div xmlns=\\\"http://www.w3.org/1999/xhtml\\\">",
+    close: "</div>\"}}",
+    replaced: 1,
+};
+/// Bytes that are no JSON are only made longer.
+const PLAIN: Padding = Padding { open: "", close: "", replaced: 0 };
+
+impl Padding {
+    /// What it adds besides the padding itself.
+    fn length(self) -> u64 {
+        (self.open.len() + self.close.len()).saturating_sub(self.replaced) as u64
+    }
+}
+
+fn padding(content: &Content) -> Padding {
+    if matches!(content, Content::Raw(..)) { PLAIN } else { RULES }
+}
+
 static PAD_CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
-/// The body with one more string member, so long that the whole is `size` bytes, without holding it in memory.
-fn padded(bytes: &Bytes, size: u64) -> Vec<Step> {
-    let needed = size.saturating_sub(bytes.len() as u64 + PADDING);
+/// The body with padding, so much that the whole is `size` bytes, without holding it in memory.
+fn padded(bytes: &Bytes, size: u64, padding: Padding) -> Vec<Step> {
+    let needed = size.saturating_sub(bytes.len() as u64 + padding.length());
     let chunk = Bytes::from_static(&PAD_CHUNK);
     let (times, rest) = (needed / chunk.len() as u64, needed % chunk.len() as u64);
     vec![
-        Step::Data(bytes.slice(..bytes.len().saturating_sub(1))),
-        Step::Data(Bytes::from_static(PAD_OPEN.as_bytes())),
+        Step::Data(bytes.slice(..bytes.len().saturating_sub(padding.replaced))),
+        Step::Data(Bytes::from_static(padding.open.as_bytes())),
         Step::Repeat(chunk.clone(), times),
         Step::Data(chunk.slice(..usize::try_from(rest).unwrap_or(0))),
-        Step::Data(Bytes::from_static(PAD_CLOSE.as_bytes())),
+        Step::Data(Bytes::from_static(padding.close.as_bytes())),
     ]
+}
+
+/// The Bundle with a flood of further entries, which are made while they are sent.
+fn flooded(bundle: &Bundle, bytes: &Bytes, base: &str, faults: &[Fault]) -> Option<Vec<Step>> {
+    let (copied, size) = bundle.flood.as_ref()?;
+    // A fault that broke the end of the text leaves nothing to add entries to.
+    let open = bytes.strip_suffix(b"]}")?.len();
+    let pieces = render::copies(copied, base, faults);
+    let each = pieces.join("0123456789").len() as u64;
+    let left = size.saturating_sub(bytes.len() as u64).checked_div(each).unwrap_or(0);
+    let entries = Step::Numbered { pieces, next: 1, left };
+    Some(vec![Step::Data(bytes.slice(..open)), entries, Step::Data(bytes.slice(open..))])
 }
