@@ -56,8 +56,11 @@ async fn refusals_are_outcomes_that_say_too_much() {
         ("GET", "Nonsense", 404),
         ("GET", "Patient/$export", 400),
         ("POST", "Observation", 400),
-        ("PUT", "Observation/O1", 405),
-        ("DELETE", "Observation/O1", 405),
+        ("PUT", "Observation/O1", 400),
+        ("PUT", "Observation?_id=O1", 412),
+        ("DELETE", "Observation?_id=O1", 412),
+        ("DELETE", "Observation/none", 404),
+        ("PATCH", "Observation/O1", 405),
     ] {
         let answer = send(method, &format!("{}/{path}", ehr.base_url), &[], "").await;
         assert_eq!(answer.status, status, "{method} {path}");

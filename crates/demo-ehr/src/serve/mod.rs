@@ -9,8 +9,8 @@ pub(crate) mod render;
 pub(crate) mod route;
 pub(crate) mod token;
 mod wire;
+mod write;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -28,15 +28,18 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::fault::{Fault, Faults};
 use crate::requests::{Requests, Seen};
 use crate::search;
-use crate::serve::message::Ask;
+use crate::serve::message::{Ask, Reply};
 use crate::serve::route::State;
 use crate::serve::token::{Auth, Tokens};
 use crate::serve::wire::{Response, instead, plain, send};
+use crate::shelf::Found;
 
 /// Path under which the FHIR endpoint lives.
 const BASE_PATH: &str = "/fhir";
-/// Most bytes of a request body that are read.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a request body that are read: a resource or transaction with a document in it.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of a form that are read.
+const FORM_BYTES_MAX: usize = 64 * 1024;
 /// A connection that sends no complete head in this time is closed.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,22 @@ impl Running {
         let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
         let at = shelf.tick(self.shared.state.now);
         shelf.delete(kind, id, at);
+    }
+
+    /// The current version of an instance, as it is stored.
+    #[must_use]
+    pub fn resource(&self, kind: &str, id: &str) -> Option<Value> {
+        match self.shared.state.shelf.read().unwrap_or_else(PoisonError::into_inner).find(kind, id) {
+            Found::Here(stored) => Some((*stored.resource).clone()),
+            Found::Deleted | Found::Absent => None,
+        }
+    }
+
+    /// Every version of an instance, oldest first; JSON `null` for a deletion.
+    #[must_use]
+    pub fn versions(&self, kind: &str, id: &str) -> Vec<Value> {
+        let shelf = self.shared.state.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        shelf.versions(kind, id).iter().map(|stored| (*stored.resource).clone()).collect()
     }
 
     /// How many token requests came in.
@@ -131,7 +150,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(shared.handle(request).await) }
+                async move { shared.handle(request).await.ok_or_else(|| io::Error::other("closed on purpose")) }
             });
             // A connection that breaks (often on purpose) concerns nobody here.
             let _broken = hyper::server::conn::http1::Builder::new()
@@ -144,8 +163,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn handle(&self, request: http::Request<Incoming>) -> Response {
+    /// The answer to a request; none when the connection is to be closed without one.
+    async fn handle(&self, request: http::Request<Incoming>) -> Option<Response> {
         let (head, body) = request.into_parts();
+        let form = head.uri.path() == "/token" || head.uri.path().ends_with("/_search");
+        let body = read(body, if form { FORM_BYTES_MAX } else { BODY_BYTES_MAX }).await;
+        let whole = body.is_some();
         let seen = Seen {
             method: head.method.as_str().to_owned(),
             path: head.uri.path().to_owned(),
@@ -155,31 +178,34 @@ impl Shared {
                 .iter()
                 .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
                 .collect(),
-            body: read(body).await,
+            body: body.unwrap_or_default(),
         };
         self.requests.push(seen.clone());
         if seen.path == "/token" {
-            return self.token(&seen).await;
+            return Some(self.token(&seen).await);
         }
         let below = seen.path.strip_prefix(BASE_PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(below) = below else {
-            return plain(404, outcome::outcome("not-found", "no such path; the FHIR base is /fhir"));
+            return Some(plain(404, outcome::outcome("not-found", "no such path; the FHIR base is /fhir")));
         };
+        if !whole {
+            return Some(plain(413, outcome::outcome("too-long", "the body is too long, or broke off")));
+        }
         let below = below.trim_start_matches('/');
         if below == ".well-known/smart-configuration" && matches!(self.auth, Auth::SmartBackend { .. }) {
-            return plain(200, self.smart_configuration());
+            return Some(plain(200, self.smart_configuration()));
         }
         let open = below == "metadata" || below.starts_with(".well-known");
         if !open && !self.tokens.admits(&self.auth, seen.header("authorization")) {
             let mut response =
                 plain(401, outcome::outcome("login", "missing or expired token for realm hospital-prod"));
             response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return response;
+            return Some(response);
         }
         let faults = self.faults.meet(below);
         if open {
             let reply = self.state.answer(&ask(&seen, below), &faults);
-            return send(&reply, &self.state.base, &[]);
+            return Some(send(&reply, &self.state.base, &[]));
         }
         for fault in &faults {
             if let Fault::SlowHeaders(how_long) = fault {
@@ -187,9 +213,20 @@ impl Shared {
             }
         }
         if let Some(response) = faults.iter().find_map(instead) {
-            return response;
+            return Some(response);
         }
-        send(&self.state.answer(&ask(&seen, below), &faults), &self.state.base, &faults)
+        let mut reply = self.state.answer(&ask(&seen, below), &faults);
+        for fault in &faults {
+            match fault {
+                Fault::CutBeforeAnswer => return None,
+                Fault::Accepted(url) => {
+                    let headers = vec![("content-location", url.clone())];
+                    reply = Reply { status: 202, headers, ..Reply::default() };
+                }
+                _ => {}
+            }
+        }
+        Some(send(&reply, &self.state.base, &faults))
     }
 
     async fn token(&self, seen: &Seen) -> Response {
@@ -237,10 +274,8 @@ fn ask<'a>(seen: &'a Seen, below: &'a str) -> Ask<'a> {
     }
 }
 
-/// Reads a request body up to the limit; what is longer or broken counts as empty.
-async fn read(body: Incoming) -> String {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => String::from_utf8_lossy(&collected.to_bytes()).into_owned(),
-        Err(_) => String::new(),
-    }
+/// Reads a request body; none when it is longer than this or breaks off.
+async fn read(body: Incoming, bytes_max: usize) -> Option<String> {
+    let collected = Limited::new(body, bytes_max).collect().await.ok()?;
+    Some(String::from_utf8_lossy(&collected.to_bytes()).into_owned())
 }

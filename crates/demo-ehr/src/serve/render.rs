@@ -116,6 +116,15 @@ pub(crate) fn copies(copied: &Arc<Value>, base: &str, faults: &[Fault]) -> Vec<S
 /// Members that say whose a resource is, in the types this upstream holds.
 const OWNERS: [&str; 4] = ["subject", "patient", "beneficiary", "for"];
 
+/// Makes a resource somebody's.
+pub(crate) fn own(members: &mut Map<String, Value>, reference: &Value) {
+    for owner in OWNERS {
+        if let Some(member) = members.get_mut(owner) {
+            member.clone_from(reference);
+        }
+    }
+}
+
 fn resource(value: &Arc<Value>, faults: &[Fault]) -> String {
     let changed = faults.iter().fold(Arc::clone(value), change);
     faults.iter().fold(changed.to_string(), write)
@@ -131,13 +140,7 @@ fn change(value: Arc<Value>, fault: &Fault) -> Arc<Value> {
         Arc::new(copy)
     };
     match fault {
-        Fault::ForeignSubject(reference) => edit(&|members| {
-            for owner in OWNERS {
-                if let Some(member) = members.get_mut(owner) {
-                    *member = json!({ "reference": reference });
-                }
-            }
-        }),
+        Fault::ForeignSubject(reference) => edit(&|members| own(members, &json!({ "reference": reference }))),
         Fault::ContainedPatient(id) => edit(&|members| {
             let patient =
                 json!({"resourceType": "Patient", "id": id, "name": [{"family": "Contained", "given": ["Foreign"]}]});

@@ -11,6 +11,7 @@ use crate::search::{self, UnknownParameters};
 use crate::serve::listing::{Lists, PageLinks};
 use crate::serve::message::{Ask, Content, Refused, Reply, etag};
 use crate::serve::outcome;
+use crate::serve::write::{Target, Write};
 use crate::shelf::{Found, Shelf, Stored};
 use crate::time;
 
@@ -32,8 +33,17 @@ impl State {
 
     /// Answers one request to the FHIR base.
     pub(crate) fn answer(&self, ask: &Ask<'_>, faults: &[Fault]) -> Reply {
-        let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-        self.look(&shelf, ask, faults)
+        let decoded = segments(ask.path);
+        let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
+        let Some(target) = Target::read(ask.method, &segments) else {
+            let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+            return self.look(&shelf, ask, faults);
+        };
+        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        self.race(&mut shelf, faults);
+        let (resource, at) = (self.body(&shelf, ask), shelf.tick(self.now));
+        let write = Write { target, resource, id: None, at };
+        self.write(&mut shelf, write, ask, faults).map_or_else(Reply::from, |(reply, _)| reply)
     }
 
     /// Answers a request that changes nothing.
