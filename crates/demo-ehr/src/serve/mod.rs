@@ -8,6 +8,7 @@ mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;
 pub(crate) mod token;
+mod transaction;
 mod wire;
 mod write;
 

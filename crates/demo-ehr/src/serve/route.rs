@@ -35,6 +35,9 @@ impl State {
     pub(crate) fn answer(&self, ask: &Ask<'_>, faults: &[Fault]) -> Reply {
         let decoded = segments(ask.path);
         let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
+        if ask.method == "POST" && segments.is_empty() {
+            return self.bundle(ask, faults);
+        }
         let Some(target) = Target::read(ask.method, &segments) else {
             let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
             return self.look(&shelf, ask, faults);
