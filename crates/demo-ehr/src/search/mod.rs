@@ -99,10 +99,6 @@ pub(crate) struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn all<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(name, _)| bare(name) == wanted).map(|(_, value)| value.as_str())
-    }
-
     fn first(&self, wanted: &str) -> Option<&str> {
         self.pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     }

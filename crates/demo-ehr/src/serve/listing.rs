@@ -130,6 +130,8 @@ impl State {
         let segments: Vec<&str> = path.split('/').collect();
         let listed = match segments.as_slice() {
             [kind, id, "_history"] => self.history(shelf, kind, id, listing),
+            ["Patient", id, "$everything"] => self.everything(shelf, id, listing),
+            ["Observation", "$lastn"] => self.last_n(shelf, listing),
             [kind] => self.search(shelf, kind, listing),
             _ => Err(Refused::new(400, "not-supported", "HAPI-0446: no such list")),
         };

@@ -4,6 +4,7 @@ mod body;
 mod history;
 pub(crate) mod listing;
 pub(crate) mod message;
+mod operation;
 mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;

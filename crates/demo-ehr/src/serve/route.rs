@@ -69,6 +69,12 @@ impl State {
             ("GET" | "HEAD", [kind, id, "_history"]) => {
                 self.list(shelf, &format!("{kind}/{id}/_history"), ask.pairs(), faults)
             }
+            ("GET" | "HEAD" | "POST", ["Patient", id, "$everything"]) => {
+                self.list(shelf, &format!("Patient/{id}/$everything"), ask.pairs(), faults)
+            }
+            ("GET" | "HEAD" | "POST", ["Observation", "$lastn"]) => {
+                self.list(shelf, "Observation/$lastn", ask.pairs(), faults)
+            }
             ("GET" | "HEAD", [kind, id]) if !id.starts_with(['$', '_']) => {
                 self.read(shelf, kind, id, shelf.find(kind, id), ask, faults)
             }
