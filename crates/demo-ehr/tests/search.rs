@@ -117,6 +117,57 @@ async fn post_search_joins_query_and_form() {
 }
 
 #[tokio::test]
+async fn repeated_parameters_all_hold_and_lists_are_alternatives() {
+    let ehr = start(small()).await;
+    for (search, expected) in [
+        ("category=vital-signs,laboratory&patient=P1", "Observation/O1 Observation/O1L"),
+        ("category=vital-signs&category=laboratory&patient=P1", ""),
+        ("date=ge2026-01-05&date=lt2026-02-01", "Observation/O1"),
+        ("category=x,http://terminology.hl7.org/CodeSystem/observation-category|laboratory", "Observation/O1L"),
+        ("category=http://elsewhere.example|laboratory", ""),
+        ("code=8867-4&code=http://loinc.org|", "Observation/O1 Observation/O1L Observation/O2"),
+        ("_id=O1,O2&patient=P1", "Observation/O1"),
+        ("patient=P1&patient=P2", ""),
+        ("_lastUpdated=ge2026-01-01&_id=O1", "Observation/O1"),
+        ("_lastUpdated=lt2026-01-01", ""),
+        ("_lastUpdated=gt2025-01-01&_lastUpdated=lt2027-01-01&_id=O2", "Observation/O2"),
+    ] {
+        let answer = get(&ehr, &format!("Observation?{search}")).await;
+        assert_eq!((answer.status, answer.entries().join(" ").as_str()), (200, expected), "{search}");
+    }
+}
+
+#[tokio::test]
+async fn includes_iterate_until_nothing_new_comes() {
+    let ehr = start(DemoEhr::from_resources(vec![
+        serde_json::json!({"resourceType": "Organization", "id": "A", "partOf": {"reference": "Organization/B"}}),
+        serde_json::json!({"resourceType": "Organization", "id": "B", "partOf": {"reference": "Organization/C"}}),
+        serde_json::json!({"resourceType": "Organization", "id": "C", "partOf": {"reference": "Organization/A"}}),
+        serde_json::json!({"resourceType": "Patient", "id": "P1", "managingOrganization": {"reference": "Organization/A"}}),
+        serde_json::json!({"resourceType": "Encounter", "id": "E1", "subject": {"reference": "Patient/P1"}}),
+        serde_json::json!({"resourceType": "Observation", "id": "O1", "encounter": {"reference": "Encounter/E1"}}),
+    ]))
+    .await;
+    for (search, expected) in [
+        ("Organization?_id=A&_include=Organization:partof", "Organization/A Organization/B"),
+        ("Organization?_id=A&_include:iterate=Organization:partof", "Organization/A Organization/B Organization/C"),
+        ("Organization?_id=A&_include:recurse=Organization:partof", "Organization/A Organization/B Organization/C"),
+        ("Observation?_include=Observation:encounter&_include=Encounter:subject", "Observation/O1 Encounter/E1"),
+        (
+            "Observation?_include=Observation:encounter&_include:iterate=Encounter:subject&_include:iterate=Patient:organization",
+            "Observation/O1 Encounter/E1 Patient/P1 Organization/A",
+        ),
+        ("Patient?_revinclude=Encounter:subject&_revinclude=Observation:encounter", "Patient/P1 Encounter/E1"),
+        (
+            "Patient?_revinclude=Encounter:subject&_revinclude:iterate=Observation:encounter",
+            "Patient/P1 Encounter/E1 Observation/O1",
+        ),
+    ] {
+        assert_eq!(get(&ehr, search).await.entries().join(" "), expected, "{search}");
+    }
+}
+
+#[tokio::test]
 async fn pages_follow_one_another_to_the_end() {
     for links in [PageLinks::GetPages, PageLinks::PageParameter] {
         let ehr = start(DemoEhr::new(1, 50, NOW).page_links(links)).await;
