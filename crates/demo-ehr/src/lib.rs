@@ -12,6 +12,7 @@
 //! # Ok(()) }
 //! ```
 
+mod base64;
 mod capability;
 mod fault;
 mod fixture;

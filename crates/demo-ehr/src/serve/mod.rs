@@ -1,5 +1,6 @@
 //! The listener: takes requests off the wire, notes them, and hands them to what answers.
 
+mod binary;
 mod body;
 mod history;
 pub(crate) mod listing;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fault::{Fault, Place};
 use crate::search::{Mode, tag_subsetted};
+use crate::serve::binary;
 use crate::serve::message::{Bundle, Content, Entry};
 use crate::time;
 
@@ -126,7 +127,7 @@ pub(crate) fn own(members: &mut Map<String, Value>, reference: &Value) {
 }
 
 fn resource(value: &Arc<Value>, faults: &[Fault]) -> String {
-    let changed = faults.iter().fold(Arc::clone(value), change);
+    let changed = faults.iter().fold(binary::changed(Arc::clone(value), faults), change);
     faults.iter().fold(changed.to_string(), write)
 }
 

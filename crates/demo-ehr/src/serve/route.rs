@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::capability;
 use crate::fault::Fault;
 use crate::search::{self, UnknownParameters};
+use crate::serve::binary;
 use crate::serve::listing::{Lists, PageLinks};
 use crate::serve::message::{Ask, Content, Refused, Reply, etag};
 use crate::serve::outcome;
@@ -109,7 +110,7 @@ impl State {
         let pairs = search::pairs(ask.query);
         let first = |name: &str| pairs.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
         let resource = search::project(&stored.resource, first("_elements"), first("_summary"));
-        Reply { content: Content::Resource(resource), ..Reply::about(200, stored) }
+        binary::answer(Reply { content: Content::Resource(resource), ..Reply::about(200, stored) }, ask, faults)
     }
 
     /// The refusal of what is deleted.
