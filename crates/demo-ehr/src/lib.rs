@@ -1,7 +1,7 @@
 //! A small in-memory FHIR R4 upstream with synthetic patients and fault modes, for demonstrations and tests.
 //!
 //! A demonstration upstream, not a FHIR server product: it holds generated people only, forgets everything when it
-//! stops, reads and searches but does not write, and can be told to misbehave in many ways ([`Fault`]).
+//! stops, and can be told to misbehave in many ways ([`Fault`]).
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

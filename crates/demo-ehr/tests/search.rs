@@ -12,6 +12,7 @@ mod common;
 
 use common::{NOW, get, send, small, start};
 use demo_ehr::{Auth, DemoEhr, PageLinks, UnknownParameters};
+use serde_json::Value;
 
 #[tokio::test]
 async fn the_capability_statement_says_what_this_is() {
@@ -23,6 +24,13 @@ async fn the_capability_statement_says_what_this_is() {
     assert!(text.contains("demonstration upstream") && text.contains("not a FHIR server product"), "{text}");
     assert_eq!(statement["implementation"]["url"], ehr.base_url.as_str());
     let observation = statement["rest"][0]["resource"].as_array().unwrap().iter().find(|r| r["type"] == "Observation");
+    let codes: Vec<&str> =
+        observation.unwrap()["interaction"].as_array().unwrap().iter().map(|i| i["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["read", "vread", "history-instance", "search-type", "create", "update", "delete"]);
+    assert_eq!(observation.unwrap()["operation"][0]["name"], "lastn");
+    let whole: Vec<&Value> =
+        statement["rest"][0]["interaction"].as_array().unwrap().iter().map(|i| &i["code"]).collect();
+    assert_eq!(whole, ["transaction", "batch"]);
     assert!(observation.unwrap()["searchParam"].as_array().unwrap().iter().any(|p| p["name"] == "patient"));
 }
 
