@@ -15,6 +15,10 @@ pub enum Place {
 }
 
 /// One way to misbehave. Several can be on at once; none touches `/metadata`, `/.well-known` or `/token` but those named for it.
+///
+/// Faults of resources and Bundles meet every one that leaves: read, found, told by a history or an operation, or in an
+/// answer to a write. Those that answer something else altogether (a page of HTML, XML, a redirect, 304, a stack trace,
+/// [`Fault::OutcomeWith200`]) leave a write undone; all others do it first, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Searches act as if this parameter (name without modifier, e.g. `patient`) had not been sent.
