@@ -71,7 +71,7 @@ pub enum Fault {
     },
     /// Every resource has the member `valueQuantity.value` written as these digits (e.g. `1.10`, `1e400`).
     NumberText(String),
-    /// Waits before the status line.
+    /// Waits before the status line; a write is done before that.
     SlowHeaders(Duration),
     /// Sends half of the body, then waits before the rest.
     SlowBody(Duration),

@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{get, post, send, small, start, with};
 use demo_ehr::Fault;
 use serde_json::{Value, json};
@@ -182,5 +184,15 @@ async fn a_write_can_be_done_and_never_answered() {
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(ehr.versions("Observation", "O1").len(), 2);
+}
+
+#[tokio::test]
+async fn a_slow_answer_comes_after_the_write() {
+    let ehr = start(small()).await;
+    ehr.faults.only(Fault::SlowHeaders(Duration::from_secs(30)));
+    let body = observation(Some("O1"));
+    let asked = with("PUT", &ehr, "Observation/O1", &[], &body);
+    assert!(tokio::time::timeout(Duration::from_millis(300), asked).await.is_err(), "nobody waits for it");
     assert_eq!(ehr.versions("Observation", "O1").len(), 2);
 }

@@ -210,16 +210,22 @@ impl Shared {
             let reply = self.state.answer(&ask(&seen, below), &faults);
             return Some(send(&reply, &self.state.base, &[]));
         }
+        let response = match faults.iter().find_map(instead) {
+            Some(response) => Some(response),
+            None => self.carry_out(&seen, below, &faults),
+        };
         for fault in &faults {
             if let Fault::SlowHeaders(how_long) = fault {
                 tokio::time::sleep(*how_long).await;
             }
         }
-        if let Some(response) = faults.iter().find_map(instead) {
-            return Some(response);
-        }
-        let mut reply = self.state.answer(&ask(&seen, below), &faults);
-        for fault in &faults {
+        response
+    }
+
+    /// Does what was asked; no answer when the connection is to be closed without one.
+    fn carry_out(&self, seen: &Seen, below: &str, faults: &[Fault]) -> Option<Response> {
+        let mut reply = self.state.answer(&ask(seen, below), faults);
+        for fault in faults {
             match fault {
                 Fault::CutBeforeAnswer => return None,
                 Fault::Accepted(url) => {
@@ -229,7 +235,7 @@ impl Shared {
                 _ => {}
             }
         }
-        Some(send(&reply, &self.state.base, &faults))
+        Some(send(&reply, &self.state.base, faults))
     }
 
     async fn token(&self, seen: &Seen) -> Response {
