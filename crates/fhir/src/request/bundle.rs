@@ -174,7 +174,8 @@ fn ask(
         method,
         path: &path,
         query,
-        accept: None,
+        // An entry is answered within a Bundle, so always as a resource.
+        accept: Some("application/fhir+json"),
         body: body.as_ref().map(|(media, bytes)| Body { media: Some(media), bytes }),
         conditions: Conditions {
             if_match: if_match.as_deref(),

@@ -2,6 +2,7 @@
 //!
 //! A released body needs its `Recorded`, a refusal its `Receipt`; neither can be made without the ledger.
 
+use domain::Reason;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED,
     LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -64,6 +65,11 @@ impl Answer {
     /// Status, body and what else a batch says of one answer.
     pub(super) fn into_entry(self) -> (u16, Vec<u8>, Vec<(&'static str, String)>) {
         match self.0 {
+            // Content is no JSON: within a Bundle it would be read as whatever it says it is.
+            Inner::Released(release) if release.content != Content::Fhir => {
+                let refusal = Refusal::new(Reason::NotSupported, "the content of a Binary does not fit into a Bundle");
+                (refusal.status.as_u16(), refusal.outcome(), Vec::new())
+            }
             Inner::Released(release) => {
                 let named = [("location", release.location), ("etag", release.etag)];
                 let headers = named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
