@@ -105,11 +105,14 @@ fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step
             Ok(document) => read(plan, id, None, document.root(), &document, answer, seal).into(),
             Err(part) => Step::Done(*part),
         },
-        Shape::Vread { id, version } => match read_answer(answer, Asked::Instance) {
+        Shape::Vread { id, after, .. } | Shape::History { id, after, .. } if after.is_some() => {
+            past(plan, id, after, answer)
+        }
+        Shape::Vread { id, version, .. } => match read_answer(answer, Asked::Instance) {
             Ok(document) => read(plan, id, Some(version), document.root(), &document, answer, seal).into(),
             Err(part) => Step::Done(*part),
         },
-        Shape::History { id, page, applied } => match read_answer(answer, Asked::Instance) {
+        Shape::History { id, page, applied, .. } => match read_answer(answer, Asked::Instance) {
             Ok(document) => history::step(plan, id, page.as_ref(), applied, &document, seal),
             Err(part) => Step::Done(*part),
         },
@@ -304,6 +307,20 @@ fn read(
         resources: vec![label],
         clauses: vec![clause],
         ..Part::new(200, None, body)
+    }
+}
+
+/// The past of an instance is for those who may read it now. A record that was filed under the wrong patient, one that was
+/// labelled or forbidden later, and one that was deleted would otherwise still be had by their old versions.
+fn past(plan: &Plan, id: &Id, after: &mut Option<UpstreamCall>, answer: &UpstreamAnswer) -> Step {
+    let document = match read_answer(answer, Asked::Instance) {
+        Ok(document) => document,
+        Err(part) => return Step::Done(*part),
+    };
+    let part = read(plan, id, None, document.root(), &document, answer, &mut |_| None);
+    match after.take() {
+        Some(call) if part.status == 200 => Step::Next(call),
+        _ => part.into(),
     }
 }
 

@@ -57,7 +57,8 @@ pub(super) fn transaction(frame: &Frame<'_>, submission: Submission) -> Result<G
                 let name = entry.full_url.filter(|name| name.starts_with("urn:") && writing.id().is_none());
                 Item::Write(Box::new(writing), name)
             }
-            asks @ (Interaction::Read { .. } | Interaction::Vread { .. } | Interaction::Search(_)) => {
+            // A version takes two calls, the instance as it is now first; a transaction makes one.
+            asks @ (Interaction::Read { .. } | Interaction::Search(_)) => {
                 let mut plan = frame.read(asks, None)?;
                 if let Shape::Search(shape) = &mut plan.shape {
                     if !shape.hops.is_empty() || shape.last.is_some() {

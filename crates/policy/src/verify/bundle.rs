@@ -10,13 +10,15 @@ use super::judge::{self, Refusal};
 use super::{Part, Sealer, identity, label, links, project, walk};
 use crate::cursor::{PageCursor, Pages};
 use crate::outcome;
-use crate::permit::Plan;
+use crate::permit::{Plan, UpstreamCall};
 use crate::released::{Counts, Finding};
 
 /// Most entries in one page, includes counted: far above any `_count` we send.
 const ENTRIES_MAX: usize = 5_000;
 /// Longest next link taken from an upstream.
 const NEXT_BYTES_MAX: usize = 8 * 1024;
+/// Most pages passed over because nothing on them is released.
+const EMPTY_PAGES_MAX: u16 = 20;
 
 /// An entry that is released.
 pub(super) struct Accepted<'d> {
@@ -110,6 +112,12 @@ pub(super) fn next_page(
         return None;
     };
     Some(cursor(plan, path.to_owned(), query.to_owned(), narrowed_by, pages))
+}
+
+/// The page behind one of which nothing is released: an empty page that leads on would tell that something is hidden on it.
+pub(super) fn past_empty(plan: &Plan, empty: bool, next: Option<&PageCursor>) -> Option<UpstreamCall> {
+    let next = next.filter(|_| empty && plan.steps < EMPTY_PAGES_MAX)?;
+    Some(UpstreamCall::get(next.path.clone(), next.query.clone()))
 }
 
 /// A cursor of this session to another page of the same answer.

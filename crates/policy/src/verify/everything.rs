@@ -26,6 +26,9 @@ pub(super) fn step(
     }
     bundle::settle(&mut judged.accepted);
     let next = bundle::next_page(plan, document.root(), None, Pages::Everything, &mut judged.findings);
+    if let Some(call) = bundle::past_empty(plan, judged.accepted.is_empty(), next.as_ref()) {
+        return Step::Next(call);
+    }
     let base = format!("{}/{}/{}/$everything", plan.cx.public_base, plan.kind, plan.cx.patient);
     let own = match page {
         Some(cursor) => bundle::page_url(plan, cursor, seal).unwrap_or(base),

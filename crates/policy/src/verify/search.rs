@@ -45,6 +45,9 @@ pub(super) fn step(plan: &mut Plan, shape: &mut SearchShape, document: &Document
         let pages = pages(shape, shape.union.as_ref());
         next = Some(bundle::cursor(plan, plan.kind.name().to_owned(), query, shape.narrowed_by, pages));
     }
+    if let Some(call) = bundle::past_empty(plan, judged.accepted.is_empty(), next.as_ref()) {
+        return Step::Next(call);
+    }
     let base = format!("{}/{}", plan.cx.public_base, plan.kind);
     let own = match &shape.page {
         Some(cursor) => bundle::page_url(plan, cursor, seal).unwrap_or(base),

@@ -197,7 +197,6 @@ fn item_answered(
             let mut shape = std::mem::replace(&mut inner.shape, Shape::Gone);
             match &mut shape {
                 Shape::Read { id } => read(inner, id, None, resource, document, &answer, seal),
-                Shape::Vread { id, version } => read(inner, id, Some(version), resource, document, &answer, seal),
                 Shape::Search(shape) => search::within(inner, shape, resource, document, seal),
                 _ => Part::broken(),
             }
