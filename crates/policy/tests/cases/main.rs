@@ -10,11 +10,16 @@
 )]
 
 mod attacks;
+mod binary;
 mod fixture;
+mod hops;
 mod includes;
+mod labels;
+mod matrix;
 mod naive;
 mod pages;
 mod read;
+mod records;
 mod references;
 mod search;
 mod standing;
