@@ -21,8 +21,8 @@ AGENT, LAUNCHER, TASK = "client-agent", "client-desk", "client-libraries"
 PATIENT, OTHER = "pat-001", "pat-002"
 SCOPES = ("patient/Patient.rs patient/Observation.cruds patient/Appointment.cruds patient/Condition.rs patient/Encounter.rs "
           "patient/DocumentReference.rs patient/Practitioner.r patient/Organization.r patient/Location.r")
-FEATURES = ("metadata", "read", "search", "paging", "includes", "refusals", "post-search", "history", "write", "patch", "batch",
-            "transaction")
+FEATURES = ("metadata", "read", "search", "paging", "includes", "refusals", "post-search", "compartment", "history", "write",
+            "patch", "batch", "transaction", "everything")
 SECONDS_MAX = 60  # for one script, which needs about two
 
 

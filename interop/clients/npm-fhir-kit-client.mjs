@@ -83,6 +83,26 @@ await check("includes", "resolve finds an included resource in its Bundle", asyn
   assert.equal(found, resources(page).find((one) => one.resourceType === "Patient"));
 });
 
+await check("compartment", "search in the patient's compartment, by GET and by POST", async () => {
+  const compartment = { resourceType: "Patient", id: patient };
+  for (const postSearch of [false, true]) {
+    const first = await client.search({ resourceType: "Observation", compartment, searchParams: { _count: 20 }, options: { postSearch } });
+    assert.deepEqual(names(await everything(first)), await mine("Observation"));
+  }
+  const away = { resourceType: "Observation", compartment: { resourceType: "Patient", id: other } };
+  assert.equal(await refusal(client.search(away), status), 403);
+});
+
+await check("everything", "$everything has all of the granted types", async () => {
+  const first = await client.operation({ name: "everything", resourceType: "Patient", id: patient, method: "GET" });
+  const found = names(await everything(first));
+  for (const kind of ["Observation", "Condition", "Encounter", "Appointment"]) {
+    assert.deepEqual(found.filter((name) => name.startsWith(`${kind}/`)), await mine(kind));
+  }
+  const away = { name: "everything", resourceType: "Patient", id: other, method: "GET" };
+  assert.equal(await refusal(client.operation(away), status), 403);
+});
+
 await check("refusals", "another patient is 403 with an OperationOutcome", async () => {
   const calls = [
     client.read({ resourceType: "Patient", id: other }),
@@ -108,11 +128,11 @@ await check("refusals", "another patient's resource and an absent one are the sa
   assert.equal(said[0], said[1]);
 });
 
-await check("refusals", "system search, type and system history, and operations are 403", async () => {
+await check("refusals", "system search, type and system history, and export are 403", async () => {
   assert.equal(await refusal(client.systemSearch({ searchParams: { _type: "Observation" } }), status), 403);
   assert.equal(await refusal(client.typeHistory({ resourceType: "Observation" }), status), 403);
   assert.equal(await refusal(client.systemHistory(), status), 403);
-  assert.equal(await refusal(client.operation({ name: "everything", resourceType: "Patient", id: patient, method: "GET" }), status), 403);
+  assert.equal(await refusal(client.operation({ name: "export", method: "GET" }), status), 403);
 });
 
 await check("history", "vread and history of an instance", async () => {
@@ -150,6 +170,16 @@ await check("write", "create, update, delete", async () => {
   assert.equal((await upstream(`Observation/${made.id}`)).status, "final");
   await client.delete({ resourceType: "Observation", id: made.id });
   assert.equal(await upstream(`Observation/${made.id}`), null);
+});
+
+await check("write", "what was read and is sent back with one change has just that change", async () => {
+  const id = (await mine("Observation"))[0].split("/")[1];
+  const before = await upstream(`Observation/${id}`);
+  const read = await client.read({ resourceType: "Observation", id });
+  await client.update({ resourceType: "Observation", id, body: { ...read, status: "amended" } });
+  const { meta, ...after } = await upstream(`Observation/${id}`);
+  assert.notEqual(meta.versionId, before.meta.versionId);
+  assert.deepEqual({ ...after, meta: before.meta }, { ...before, status: "amended" });
 });
 
 await check("write", "an update of an old version is 412", async () => {
