@@ -79,16 +79,17 @@ class Ehr:
         self.process.wait(20)
 
 
-def manifest(agent_key, launcher_key):
+def manifest(agent_key, launcher_key, features):
     """A task that the libraries can do all their kinds of request with, the integration that may run it, and its launcher."""
     common = (f'environment = "test"\nvendor = "Interoperability tests"\nexpires_at = "{gates.day(30)}"\n'
               'revocation_contact = "dana@mercy.example"\n'
               'owners = { business = "omar@mercy.example", technical = "dana@mercy.example" }\n')
     keys = lambda key: f"auth = {{ keys = {{ jwks = {json.dumps(json.dumps(key.jwks()))} }} }}\n"  # noqa: E731
+    operations = 'operations = ["everything"]\n' if "everything" in features else ""
     kinds = [scope.split("/")[1].split(".")[0] for scope in SCOPES.split()]
     return (
         f'[[task]]\nname = "{TASK}"\nversion = 1\npurpose = "Tries what client libraries can ask for"\npurpose_of_use = "TREAT"\n'
-        f'scopes = "{SCOPES}"\n\n'
+        f'scopes = "{SCOPES}"\n{operations}\n'
         f'[[integration]]\nid = "{AGENT}"\nname = "Client libraries"\nclass = "clinical-ai"\n'
         f'purpose = "Tries what client libraries can ask for"\ndata_classes = ["clinical"]\nexpected = {json.dumps([*kinds, "Coverage"])}\n'
         f'{common}{keys(agent_key)}\n'
@@ -99,13 +100,13 @@ def manifest(agent_key, launcher_key):
         f'{common}{keys(launcher_key)}')
 
 
-def onboard(gate):
+def onboard(gate, features):
     """People, check, manifest, approval: every step by the command line."""
     keys = [gates.Key(gate.folder, name) for name in (AGENT, LAUNCHER)]
     gate.people()
     gate.hilum("check", "--config", str(gate.config), f"--patient={PATIENT}", f"--patient={OTHER}")
     path = gate.folder / "clients.toml"
-    path.write_text(manifest(*keys))
+    path.write_text(manifest(*keys, features))
     gate.hilum("apply", "-f", str(path), person=gates.OPERATOR)
     if (approved := gate.approve_all(gates.day(20))) != 1:
         raise SystemExit(f"{approved} approvals were waiting, not 1")
@@ -161,7 +162,7 @@ def main():
         ehr = Ehr(arguments.binary, folder)
         gate = gates.Gate(arguments.binary, folder, free_ports(2), ehr.base)
         gate.start()
-        agent = onboard(gate)
+        agent = onboard(gate, features)
         for name, command in scripts(arguments.python):
             if not arguments.library or arguments.library in name:
                 run(name, [str(part) for part in command], given(agent, ehr, features), counts)
