@@ -22,8 +22,7 @@ PATIENT, OTHER = "pat-001", "pat-002"
 SCOPES = ("patient/Patient.rs patient/Observation.cruds patient/Appointment.cruds patient/Condition.rs patient/Encounter.rs "
           "patient/DocumentReference.rs patient/Practitioner.r patient/Organization.r patient/Location.r")
 FEATURES = ("metadata", "read", "search", "paging", "includes", "refusals", "post-search", "compartment", "history", "write",
-            "patch", "batch", "transaction")
-OPERATIONS = ("everything",)  # by name alone: a gate that offers no operations refuses a task that lists one
+            "patch", "batch", "transaction", "everything")
 SECONDS_MAX = 60  # for one script, which needs about two
 
 
@@ -80,17 +79,16 @@ class Ehr:
         self.process.wait(20)
 
 
-def manifest(agent_key, launcher_key, features):
+def manifest(agent_key, launcher_key):
     """A task that the libraries can do all their kinds of request with, the integration that may run it, and its launcher."""
     common = (f'environment = "test"\nvendor = "Interoperability tests"\nexpires_at = "{gates.day(30)}"\n'
               'revocation_contact = "dana@mercy.example"\n'
               'owners = { business = "omar@mercy.example", technical = "dana@mercy.example" }\n')
     keys = lambda key: f"auth = {{ keys = {{ jwks = {json.dumps(json.dumps(key.jwks()))} }} }}\n"  # noqa: E731
-    operations = 'operations = ["everything"]\n' if "everything" in features else ""
     kinds = [scope.split("/")[1].split(".")[0] for scope in SCOPES.split()]
     return (
         f'[[task]]\nname = "{TASK}"\nversion = 1\npurpose = "Tries what client libraries can ask for"\npurpose_of_use = "TREAT"\n'
-        f'scopes = "{SCOPES}"\n{operations}\n'
+        f'scopes = "{SCOPES}"\noperations = ["everything"]\n\n'
         f'[[integration]]\nid = "{AGENT}"\nname = "Client libraries"\nclass = "clinical-ai"\n'
         f'purpose = "Tries what client libraries can ask for"\ndata_classes = ["clinical"]\nexpected = {json.dumps([*kinds, "Coverage"])}\n'
         f'{common}{keys(agent_key)}\n'
@@ -101,13 +99,13 @@ def manifest(agent_key, launcher_key, features):
         f'{common}{keys(launcher_key)}')
 
 
-def onboard(gate, features):
+def onboard(gate):
     """People, check, manifest, approval: every step by the command line."""
     keys = [gates.Key(gate.folder, name) for name in (AGENT, LAUNCHER)]
     gate.people()
     gate.hilum("check", "--config", str(gate.config), f"--patient={PATIENT}", f"--patient={OTHER}")
     path = gate.folder / "clients.toml"
-    path.write_text(manifest(*keys, features))
+    path.write_text(manifest(*keys))
     gate.hilum("apply", "-f", str(path), person=gates.OPERATOR)
     if (approved := gate.approve_all(gates.day(20))) != 1:
         raise SystemExit(f"{approved} approvals were waiting, not 1")
@@ -147,13 +145,13 @@ def run(name, command, setup, counts):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", help=f"only these features, comma-separated, of {', '.join(FEATURES + OPERATIONS)}; the others are printed as skipped")
+    parser.add_argument("--only", help=f"only these features, comma-separated, of {', '.join(FEATURES)}; the others are printed as skipped")
     parser.add_argument("--library", help="only the scripts whose name has this text")
     parser.add_argument("--binary", required=True)
     parser.add_argument("--python", required=True, help="the interpreter that has the libraries")
     arguments = parser.parse_args()
     features = arguments.only.split(",") if arguments.only else list(FEATURES)
-    if unknown := set(features) - set(FEATURES + OPERATIONS):
+    if unknown := set(features) - set(FEATURES):
         parser.error(f"no such feature: {', '.join(sorted(unknown))}")
     began = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hilum-clients-"))
@@ -163,7 +161,7 @@ def main():
         ehr = Ehr(arguments.binary, folder)
         gate = gates.Gate(arguments.binary, folder, free_ports(2), ehr.base)
         gate.start()
-        agent = onboard(gate, features)
+        agent = onboard(gate)
         for name, command in scripts(arguments.python):
             if not arguments.library or arguments.library in name:
                 run(name, [str(part) for part in command], given(agent, ehr, features), counts)
