@@ -4,6 +4,7 @@
 //! unescaping), lone surrogates, and the limits below. Numbers keep their text, so nothing is altered on the way out.
 
 mod scan;
+pub mod stream;
 mod text;
 
 use std::borrow::Cow;
