@@ -22,6 +22,10 @@ use crate::verify::{Verdict, too_costly};
 
 /// Most references remembered for includes: a hundred thousand entries lead to a few each.
 const LINKS_MAX: usize = 400_000;
+/// Most resources a record names one by one, as many as a page in memory may have; of more it says how many. Count and
+/// digest are of all.
+const NAMED_MAX: usize = 5_000;
+
 /// What keeps an answer could not go on; then nothing of it is released.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Interrupted;
@@ -310,7 +314,10 @@ fn write(
     out.push(b'}');
     length += out.len() as u64;
     sink.write(&out)?;
-    let resources = tally.kept.iter().map(|entry| entry.label.clone()).collect();
+    let mut resources: Vec<String> = tally.kept.iter().take(NAMED_MAX).map(|entry| entry.label.clone()).collect();
+    if tally.kept.len() > NAMED_MAX {
+        resources.push(format!("+{}", tally.kept.len() - NAMED_MAX));
+    }
     Ok(Part {
         counts: Counts { released: u32::try_from(tally.kept.len()).unwrap_or(u32::MAX), filtered: tally.filtered },
         resources,
