@@ -16,12 +16,13 @@ mod last;
 mod project;
 mod restore;
 mod search;
+mod stream;
 pub(crate) mod submission;
 mod walk;
 pub(crate) mod write;
 
 use domain::{Actions, Reason};
-use fhir::json::{Document, Value};
+use fhir::json::{Document, Value, indent_into};
 use fhir::{Id, ResourceType};
 
 use crate::consent::Consents;
@@ -31,6 +32,7 @@ use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamC
 use crate::released::{Content, Counts, Finding, Released};
 use crate::shape::Shape;
 use edit::Edits;
+pub use stream::{Interrupted, Sink, Source, verify_spooled};
 
 /// Turns bytes into a sealed text; where it gives none, the link is left out.
 pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
@@ -144,6 +146,8 @@ pub(crate) struct Part {
     resources: Vec<String>,
     findings: Vec<Finding>,
     clauses: Vec<u32>,
+    /// How long the body is that was written elsewhere.
+    spooled: Option<u64>,
 }
 
 impl Part {
@@ -161,6 +165,7 @@ impl Part {
             resources: Vec::new(),
             findings: Vec::new(),
             clauses: Vec::new(),
+            spooled: None,
         }
     }
 
@@ -191,6 +196,12 @@ impl Part {
 fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
     part.clauses.sort_unstable();
     part.clauses.dedup();
+    // `_pretty`; an answer too large for memory stays as it is.
+    if plan.view.pretty && part.content == Content::Fhir && !part.body.is_empty() {
+        let mut shown = Vec::with_capacity(part.body.len() * 3 / 2);
+        indent_into(&mut shown, &part.body);
+        part.body = shown;
+    }
     Released {
         status: part.status,
         body: part.body,
@@ -206,6 +217,7 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
         kind: plan.kind,
         interaction: plan.interaction,
         call: plan.call,
+        spooled: part.spooled,
         upstream_status,
     }
 }
