@@ -22,5 +22,6 @@ mod read;
 mod records;
 mod references;
 mod search;
+mod slices;
 mod standing;
 mod views;
