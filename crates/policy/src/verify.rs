@@ -39,6 +39,7 @@ pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
 
 /// What became of an answer.
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "made once for an answer, and taken apart where it is made")]
 pub enum Verdict {
     /// This may leave.
     Released(Released),

@@ -141,7 +141,7 @@ fn bi_05_a_document_proves_only_where_the_session_cannot_have_written_it() {
     let look_up =
         |documents: &[String]| [("Binary/B1", binary("B1", "")), (LOOK_UP, bundle_of("searchset", documents, ""))];
     let own = document("D1", "P1", "Binary/B1", "");
-    let played = ran(&World::new(KDOC), "Binary/B1", &look_up(&[own.clone()]));
+    let played = ran(&World::new(KDOC), "Binary/B1", &look_up(std::slice::from_ref(&own)));
     assert_eq!(played.calls.iter().map(address).collect::<Vec<_>>(), ["Binary/B1", LOOK_UP]);
     assert_eq!(status(&played), 200);
     let absent = ran(&World::new(KDOC), "Binary/none", &[]).released();
@@ -163,7 +163,7 @@ fn bi_05_a_document_proves_only_where_the_session_cannot_have_written_it() {
         "patient/DocumentReference.write patient/DocumentReference.read patient/Binary.r",
         "patient/Binary.r",
     ] {
-        let played = ran(&World::new(scopes), "Binary/B1", &look_up(&[own.clone()]));
+        let played = ran(&World::new(scopes), "Binary/B1", &look_up(std::slice::from_ref(&own)));
         assert_eq!((played.calls.len(), status(&played)), (1, 404), "{scopes}");
     }
 }

@@ -35,7 +35,7 @@ fn a_labelled_record_is_as_if_absent_on_every_way() {
         (
             "Observation/HID/_history",
             "Observation/HID/_history",
-            Some(bundle_of("history", &[hidden.clone()], "")),
+            Some(bundle_of("history", std::slice::from_ref(&hidden), "")),
             None,
         ),
         (
@@ -44,7 +44,12 @@ fn a_labelled_record_is_as_if_absent_on_every_way() {
             Some(set(&[hidden.clone(), resource("O1")])),
             Some(set(&[resource("O1")])),
         ),
-        ("Patient/P1/Observation", "Observation?patient=Patient/P1", Some(set(&[hidden.clone()])), Some(set(&[]))),
+        (
+            "Patient/P1/Observation",
+            "Observation?patient=Patient/P1",
+            Some(set(std::slice::from_ref(&hidden))),
+            Some(set(&[])),
+        ),
         (
             "Patient/P1/$everything",
             "Patient/P1/$everything",

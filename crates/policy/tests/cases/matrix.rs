@@ -7,8 +7,11 @@ use fhir::request::{Body, Interaction, Method, Raw};
 use policy::Decision;
 use testkit::world::World;
 
-/// One request for each interaction there is, about the session's own patient; `None` where it takes more than a request.
-const ASKED: [(&str, Method, &str, Option<(&str, &str)>); 14] = [
+/// Name, method, path, and media type and text of the body.
+type Asked = (&'static str, Method, &'static str, Option<(&'static str, &'static str)>);
+
+/// One request for each interaction there is, about the session's own patient.
+const ASKED: [Asked; 14] = [
     ("capabilities", Method::Get, "/metadata", None),
     ("read", Method::Get, "/Observation/O1", None),
     ("vread", Method::Get, "/Observation/O1/_history/1", None),

@@ -55,7 +55,7 @@ fn vr_05_the_past_is_for_those_who_may_read_the_present() {
         None,
     ] {
         for target in [old, page] {
-            let mut known = vec![(old, v1.clone()), (page, bundle_of("history", &[v1.clone()], ""))];
+            let mut known = vec![(old, v1.clone()), (page, bundle_of("history", std::slice::from_ref(&v1), ""))];
             known.extend(now.clone().map(|now| ("Observation/X", now)));
             let played = ran(&world(KOBS), target, &known);
             assert_eq!(played.calls.len(), 1, "{target} {now:?}");
@@ -163,7 +163,7 @@ fn pg_04_a_link_of_one_kind_is_no_link_of_another() {
     let own = version("O1", "2", &subject("Patient/P1"));
     let next = next_link("https://ehr/r4?page=2");
     let history = "Observation/O1/_history";
-    let known = [("Observation/O1", own.clone()), (history, bundle_of("history", &[own.clone()], &next))];
+    let known = [("Observation/O1", own.clone()), (history, bundle_of("history", std::slice::from_ref(&own), &next))];
     let found = cursors(&world(KPO), history, &known).remove(0);
     assert!(PageCursor::decode(&found.encode()).unwrap() == found);
     let page = |world: &World, target: &str, cursor: &PageCursor| world.get_page(target, Some(cursor.clone())).unwrap();

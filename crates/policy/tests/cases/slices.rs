@@ -68,7 +68,7 @@ fn sr_32_a_slice_without_results_makes_no_page() {
 #[test]
 fn sr_30_sr_32_what_is_in_no_slice_is_not_released() {
     let outside = resource("O1").replace("final", "preliminary");
-    let known = [(LAB, set(&[outside.clone()], "")), (FINAL, set(&[outside], ""))];
+    let known = [(LAB, set(std::slice::from_ref(&outside), "")), (FINAL, set(&[outside], ""))];
     let got = pages(&World::new(TWO), "Observation", &known);
     assert!(got.iter().all(|(_, ids)| ids.is_empty()), "{got:?}");
     // One parameter in two values is one search (SR-30).
