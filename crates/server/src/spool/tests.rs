@@ -35,7 +35,7 @@ fn raw(spool: &Spool) -> PathBuf {
 }
 
 /// What somebody does to a file.
-type Alter = dyn Fn(&mut Vec<u8>);
+type Alter<'a> = dyn Fn(&mut Vec<u8>) + 'a;
 
 fn change(spool: &mut Spool, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(raw(spool)).unwrap();
