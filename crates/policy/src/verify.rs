@@ -16,6 +16,7 @@ mod last;
 mod project;
 mod restore;
 mod search;
+mod stream;
 pub(crate) mod submission;
 mod walk;
 pub(crate) mod write;
@@ -31,6 +32,7 @@ use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamC
 use crate::released::{Content, Counts, Finding, Released};
 use crate::shape::Shape;
 use edit::Edits;
+pub use stream::{Interrupted, Sink, Source, verify_spooled};
 
 /// Turns bytes into a sealed text; where it gives none, the link is left out.
 pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
@@ -141,6 +143,8 @@ pub(crate) struct Part {
     resources: Vec<String>,
     findings: Vec<Finding>,
     clauses: Vec<u32>,
+    /// How long the body is that was written elsewhere.
+    spooled: Option<u64>,
 }
 
 impl Part {
@@ -158,6 +162,7 @@ impl Part {
             resources: Vec::new(),
             findings: Vec::new(),
             clauses: Vec::new(),
+            spooled: None,
         }
     }
 
@@ -203,6 +208,7 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
         kind: plan.kind,
         interaction: plan.interaction,
         call: plan.call,
+        spooled: part.spooled,
         upstream_status,
     }
 }

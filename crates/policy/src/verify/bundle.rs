@@ -173,6 +173,18 @@ pub(super) fn begin(out: &mut Vec<u8>, of_type: &str, own: &str, next: Option<&s
     out.extend(*b"}]");
 }
 
+/// One entry of a searchset.
+pub(super) fn write_entry(out: &mut Vec<u8>, plan: &Plan, entry: &Accepted<'_>, text: &str) {
+    out.extend(*br#"{"fullUrl":"#);
+    quote_into(out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
+    out.extend(*br#","resource":"#);
+    project::write(out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
+    let mode: &[u8] = if entry.included { b"include" } else { b"match" };
+    out.extend(*br#","search":{"mode":""#);
+    out.extend_from_slice(mode);
+    out.extend(*br#""}}"#);
+}
+
 /// A searchset of what was accepted.
 pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, own: &str, next: Option<&str>) -> Part {
     let text = document.text();
@@ -183,14 +195,7 @@ pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, ow
     let mut clauses: Vec<u32> = Vec::new();
     for entry in &judged.accepted {
         out.extend_from_slice(std::mem::replace(&mut separator, b","));
-        out.extend(*br#"{"fullUrl":"#);
-        quote_into(&mut out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
-        out.extend(*br#","resource":"#);
-        project::write(&mut out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
-        let mode: &[u8] = if entry.included { b"include" } else { b"match" };
-        out.extend(*br#","search":{"mode":""#);
-        out.extend_from_slice(mode);
-        out.extend(*br#""}}"#);
+        write_entry(&mut out, plan, entry, text);
         resources.push(label(entry.kind, &entry.id, entry.resource));
         if !clauses.contains(&entry.clause) {
             clauses.push(entry.clause);

@@ -1,6 +1,6 @@
 //! `$everything`: each resource needs the grant of its own type, whatever the operation brings (OP-02 … OP-06).
 
-use fhir::json::Document;
+use fhir::json::{Document, Value};
 
 use super::bundle::{self, Judged};
 use super::{Part, Sealer, Step};
@@ -25,13 +25,25 @@ pub(super) fn step(
         }
     }
     bundle::settle(&mut judged.accepted);
-    let next = bundle::next_page(plan, document.root(), None, Pages::Everything, &mut judged.findings);
+    let (own, next) = links(plan, page, applied, document.root(), &mut judged, seal);
+    bundle::build(plan, document, judged, &own, next.as_deref()).into()
+}
+
+/// The addresses of this page and of the next.
+pub(super) fn links(
+    plan: &Plan,
+    page: Option<&PageCursor>,
+    applied: &str,
+    bundle: Value<'_>,
+    judged: &mut Judged<'_>,
+    seal: &mut Sealer<'_>,
+) -> (String, Option<String>) {
+    let next = bundle::next_page(plan, bundle, None, Pages::Everything, &mut judged.findings);
     let base = format!("{}/{}/{}/$everything", plan.cx.public_base, plan.kind, plan.cx.patient);
     let own = match page {
         Some(cursor) => bundle::page_url(plan, cursor, seal).unwrap_or(base),
         None if applied.is_empty() => base,
         None => format!("{base}?{applied}"),
     };
-    let next = next.and_then(|cursor| bundle::page_url(plan, &cursor, seal));
-    bundle::build(plan, document, judged, &own, next.as_deref()).into()
+    (own, next.and_then(|cursor| bundle::page_url(plan, &cursor, seal)))
 }

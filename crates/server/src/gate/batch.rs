@@ -6,6 +6,7 @@ use policy::BinaryProof;
 
 use super::work::Job;
 use super::{Answer, Gate};
+use crate::broker::Room;
 
 impl Gate {
     /// The answers of a batch, in its order. An entry that is refused is answered so, and takes nothing from the others.
@@ -21,7 +22,8 @@ impl Gate {
                     self.open_proofs(job.tenant, asks, None).into_iter().collect(),
                 );
             }
-            let job = Job { trace: &trace, proofs: &proofs, ..*job };
+            // All entries of one answer are in memory together.
+            let job = Job { trace: &trace, proofs: &proofs, room: Room::Memory, ..*job };
             let answer = match entry.asks {
                 // A Bundle within a Bundle was refused when it was read, so this does not come back here.
                 Ok(asks) => self.one(&job, asks, None).await,

@@ -54,7 +54,7 @@ impl Gate {
         }
         let mut next = policy::ask_consents(rules, session, now);
         while let Some(permit) = next.take() {
-            let (answered, _lease) = self.broker.send_held(&tenant.settings.id, permit).await;
+            let answered = self.broker.send(&tenant.settings.id, permit).await;
             match policy::verify(answered, &mut |_| None) {
                 Verdict::Next(permit) => next = Some(permit),
                 Verdict::Consents(Some(found)) => {

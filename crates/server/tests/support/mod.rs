@@ -112,6 +112,7 @@ impl Gate {
             admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
             store_url: format!("sqlite:{}", folder.path().join("hilum.db").display()),
             ledger_dir: folder.path().join("ledger"),
+            spool_dir: folder.path().join("spool"),
             node: "node-1".into(),
             host: "gate.test".into(),
             outbound: OutboundSettings { allow_private: ["127.0.0.1".to_owned()].into(), ca: None },
