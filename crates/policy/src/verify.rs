@@ -22,7 +22,7 @@ mod walk;
 pub(crate) mod write;
 
 use domain::{Actions, Reason};
-use fhir::json::{Document, Value};
+use fhir::json::{Document, Value, indent_into};
 use fhir::{Id, ResourceType};
 
 use crate::consent::Consents;
@@ -193,6 +193,12 @@ impl Part {
 fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
     part.clauses.sort_unstable();
     part.clauses.dedup();
+    // `_pretty`; an answer too large for memory stays as it is.
+    if plan.view.pretty && part.content == Content::Fhir && !part.body.is_empty() {
+        let mut shown = Vec::with_capacity(part.body.len() * 3 / 2);
+        indent_into(&mut shown, &part.body);
+        part.body = shown;
+    }
     Released {
         status: part.status,
         body: part.body,

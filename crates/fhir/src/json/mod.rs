@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-pub use text::{quote, quote_into};
+pub use text::{indent_into, quote, quote_into};
 
 /// Longest text indexed: offsets are 32 bits, and 64 MiB is far above any body the gate buffers.
 pub const LENGTH_MAX: usize = 64 * 1024 * 1024;
