@@ -195,7 +195,7 @@ impl BundleReader {
                     };
                     let taken = self.piece.take(chunk, self.at, bytes_max)?;
                     if taken.is_end {
-                        self.end_piece(each)?;
+                        self.end_piece(chunk, taken.bytes, each)?;
                     }
                     taken.bytes
                 }
@@ -239,11 +239,12 @@ impl BundleReader {
         false
     }
 
-    /// Checks a piece that is complete, and keeps it or hands it out.
-    fn end_piece(&mut self, each: &mut dyn FnMut(Entry<'_>)) -> Result<(), StreamError> {
+    /// Checks a piece that is complete with the first `end` bytes of `chunk`, and keeps it or hands it out.
+    fn end_piece(&mut self, chunk: &[u8], end: usize, each: &mut dyn FnMut(Entry<'_>)) -> Result<(), StreamError> {
         let start = self.piece.start();
-        let document = Document::parse_in(self.piece.bytes(), std::mem::take(&mut self.room))
-            .map_err(|why| moved(why, offset(start)))?;
+        let text = self.piece.whole(chunk, end);
+        let document =
+            Document::parse_in(text, std::mem::take(&mut self.room)).map_err(|why| moved(why, offset(start)))?;
         self.place = match self.place {
             Place::InKey => {
                 self.members += 1;
@@ -273,14 +274,14 @@ impl BundleReader {
                 if self.head.len() > 1 {
                     self.head.push(b',');
                 }
-                self.head.extend_from_slice(self.piece.bytes());
+                self.head.extend_from_slice(text);
                 self.head.push(b':');
             }
             Place::AfterValue => {
                 if self.at_entry {
                     self.head.extend_from_slice(if self.head.len() > 1 { b",\"entry\":" } else { b"\"entry\":" });
                 }
-                self.head.extend_from_slice(self.piece.bytes());
+                self.head.extend_from_slice(text);
             }
             _ => {}
         }

@@ -48,19 +48,28 @@ impl Piece {
         self.start
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Takes what of `chunk`, at byte `at` of the whole, belongs to the value; at most `bytes_max` in all.
+    /// Measures what of `chunk`, at byte `at` of the whole, belongs to the value; at most `bytes_max` in all. What is not its
+    /// end is kept; with the end, all of it is given back by [`Piece::whole`].
     pub(super) fn take(&mut self, chunk: &[u8], at: u64, bytes_max: usize) -> Result<Taken, StreamError> {
         let taken = self.measure(chunk).map_err(|used| InvalidJson::Limit(offset(at + used as u64)))?;
         let too_long = self.bytes.len() + taken.bytes > bytes_max;
         if too_long || self.marks >= ENTRY_NODES_MAX {
             return Err(StreamError::Limit(offset(at)));
         }
-        self.bytes.extend_from_slice(chunk.get(..taken.bytes).unwrap_or_default());
+        if !taken.is_end {
+            self.bytes.extend_from_slice(chunk);
+        }
         Ok(taken)
+    }
+
+    /// The whole value, which ends with the first `end` bytes of `chunk`. Most lie in one chunk, and are not copied.
+    pub(super) fn whole<'p>(&'p mut self, chunk: &'p [u8], end: usize) -> &'p [u8] {
+        let end = chunk.get(..end).unwrap_or_default();
+        if self.bytes.is_empty() {
+            return end;
+        }
+        self.bytes.extend_from_slice(end);
+        &self.bytes
     }
 
     /// How far the value goes in `chunk`; the byte where it nests too deeply is the error.
@@ -85,9 +94,10 @@ impl Piece {
                 }
                 Form::Text => {
                     let rest = chunk.get(at..).unwrap_or_default();
-                    let Some(run) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else { break };
+                    let run = text_run(rest);
+                    let Some(mark) = rest.get(run) else { break };
                     at += run + 1;
-                    if rest.get(run) == Some(&b'\\') {
+                    if *mark == b'\\' {
                         self.form = Form::Escape;
                     } else if self.depth == 0 {
                         return Ok(Taken { bytes: at, is_end: true });
@@ -123,5 +133,39 @@ impl Piece {
             }
         }
         Ok(Taken { bytes: chunk.len(), is_end: false })
+    }
+}
+
+/// How many bytes from the start are neither a quote nor a backslash. Control characters are left to the parser.
+fn text_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut run = 0;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { return run };
+        let zero = |value: u64| value.wrapping_sub(ONES) & !value;
+        // Exact for the lowest marked byte, which is all that is used.
+        let found = (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5C))) & HIGH;
+        if found != 0 {
+            return run + (found.trailing_zeros() / 8) as usize;
+        }
+        run += 8;
+    }
+    run + words.remainder().iter().take_while(|byte| !matches!(byte, b'"' | b'\\')).count()
+}
+
+#[test]
+fn a_run_ends_at_the_first_mark() {
+    for length in 0..40 {
+        for mark in [b'"', b'\\'] {
+            for fill in [b'x', b'!', b'#', b'[', b']', 0x00, 0x1f, 0x7f, 0xa2, 0xdc, 0xff] {
+                let mut bytes = vec![fill; length];
+                assert_eq!(text_run(&bytes), length);
+                bytes.push(mark);
+                bytes.extend([fill, mark, fill, b'"', fill, fill, fill, fill, fill]);
+                assert_eq!(text_run(&bytes), length, "{fill}");
+            }
+        }
     }
 }
