@@ -18,6 +18,7 @@ mod restore;
 mod search;
 mod stream;
 pub(crate) mod submission;
+mod tally;
 mod walk;
 pub(crate) mod write;
 

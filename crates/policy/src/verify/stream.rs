@@ -3,28 +3,24 @@
 //! The first pass judges every entry and remembers which are released, and where they stand; only when the whole text has
 //! proved to be strict JSON does the second pass write them, with what the first has found out about all of them.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
-use domain::Actions;
-use fhir::ResourceType;
-use fhir::json::stream::BundleReader;
+use domain::{Actions, Reason};
+use fhir::json::stream::{BundleReader, StreamError};
 use fhir::json::{Document, Value};
 
-use super::bundle::{self, Judged};
-use super::{Part, Sealer, Step, connect, identity, is_json, label, release, search};
+use super::bundle::{self, Accepted, Judged};
+use super::tally::{Lead, Tally};
+use super::{Part, Sealer, Step, Verdict, connect, is_json, label, release, search, too_costly, verify};
+use crate::decide::Denial;
 use crate::grants::EITHER;
 use crate::outcome;
 use crate::permit::{Answered, Permit, Plan, STEPS_MAX};
 use crate::released::{Counts, Finding};
-use crate::shape::{SearchShape, Shape};
-use crate::verify::{Verdict, too_costly};
+use crate::shape::Shape;
 
-/// Most references remembered for includes: a hundred thousand entries lead to a few each.
-const LINKS_MAX: usize = 400_000;
-/// Most resources a record names one by one, as many as a page in memory may have; of more it says how many. Count and
-/// digest are of all.
-const NAMED_MAX: usize = 5_000;
+/// Longest answer that is read whole after all, where one of its entries is too large to be judged apart.
+const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What keeps an answer could not go on; then nothing of it is released.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +28,9 @@ pub struct Interrupted;
 
 /// An answer that is kept outside of memory.
 pub trait Source {
+    /// How many bytes there are.
+    fn length(&self) -> u64;
+
     /// The piece at `index`, counted from 0; none behind the last.
     ///
     /// # Errors
@@ -54,34 +53,21 @@ pub trait Sink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted>;
 }
 
-type Name = (ResourceType, String);
-
-/// An entry that may be released.
-struct Kept {
-    name: Name,
-    label: String,
-    range: Range<u64>,
-    included: bool,
-    clause: u32,
-    /// What it leads to: by which include, forward or reverse, and to whom.
-    leads: Vec<(Lead, Name)>,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Lead {
-    Include(usize),
-    Reverse(usize),
-}
-
 /// What the first pass found.
-struct Tally {
+struct Found {
     /// What a match needs: of a search `s`, of `$everything` either letter.
     letters: &'static [Actions],
-    kept: Vec<Kept>,
-    links: usize,
+    tally: Tally,
     filtered: u32,
     remarks: bool,
     findings: Vec<Finding>,
+}
+
+/// How the passes ended.
+enum Passed {
+    Step(Step),
+    /// One entry is too large to be judged apart.
+    Whole,
 }
 
 impl Permit {
@@ -103,17 +89,30 @@ pub fn verify_spooled(
     sink: &mut dyn Sink,
     seal: &mut Sealer<'_>,
 ) -> Verdict {
-    let Answered { mut plan, answer } = answered;
+    if answered.answer.status != 200 {
+        // A refusal is one whatever its body says.
+        return verify(answered, seal);
+    }
+    let Answered { mut plan, mut answer } = answered;
     let mut shape = std::mem::replace(&mut plan.shape, Shape::Gone);
-    let step = if answer.status == 200 && answer.content_type.as_deref().is_some_and(is_json) {
-        match step(&plan, &mut shape, source, sink, seal) {
-            Ok(step) => step,
-            Err(Interrupted) => Part::unavailable().into(),
-        }
+    let passed = if answer.content_type.as_deref().is_some_and(is_json) {
+        step(&plan, &mut shape, source, sink, seal)
     } else {
-        Part::broken().into()
+        Ok(Passed::Step(Part::broken().into()))
     };
     plan.shape = shape;
+    let step = match passed {
+        Ok(Passed::Step(step)) => step,
+        Ok(Passed::Whole) if source.length() <= WHOLE_BYTES_MAX => {
+            let length = source.length();
+            return match source.read(0..length, &mut answer.body) {
+                Ok(()) => verify(Answered { plan, answer }, seal),
+                Err(Interrupted) => Verdict::Denied(interrupted()),
+            };
+        }
+        Ok(Passed::Whole) => Part::broken().into(),
+        Err(Interrupted) => return Verdict::Denied(interrupted()),
+    };
     match step {
         Step::Done(part) => Verdict::Released(release(*plan, answer.status, part)),
         Step::Next(_) if plan.steps >= STEPS_MAX => Verdict::Denied(too_costly()),
@@ -127,55 +126,69 @@ pub fn verify_spooled(
     }
 }
 
+/// The place that keeps answers failed: not the upstream's doing.
+fn interrupted() -> Denial {
+    Denial::new(Reason::Overloaded, "the answer could not be kept while it was judged; try again")
+}
+
 fn step(
     plan: &Plan,
     shape: &mut Shape,
     source: &mut dyn Source,
     sink: &mut dyn Sink,
     seal: &mut Sealer<'_>,
-) -> Result<Step, Interrupted> {
+) -> Result<Passed, Interrupted> {
+    let broken = || Ok(Passed::Step(Part::broken().into()));
     let letters: &[Actions] = if matches!(shape, Shape::Search(_)) { &[Actions::SEARCH] } else { &EITHER };
-    let (kept, findings) = (Vec::new(), Vec::new());
-    let mut tally = Tally { letters, kept, links: 0, filtered: 0, remarks: false, findings };
+    let mut found = Found { letters, tally: Tally::default(), filtered: 0, remarks: false, findings: Vec::new() };
     let mut reader = BundleReader::new();
     let mut index = 0;
     while let Some(chunk) = source.chunk(index)? {
         let read = reader.push(chunk, &mut |entry| {
-            judge(plan, shape, entry.document.root(), entry.range.clone(), &mut tally);
+            judge(plan, shape, entry.document.root(), entry.range.clone(), &mut found);
         });
-        if read.is_err() || tally.links > LINKS_MAX {
-            return Ok(Part::broken().into());
+        match read {
+            Ok(()) if found.tally.too_much() => return Ok(Passed::Step(Step::Denied(too_costly()))),
+            Ok(()) => {}
+            Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
+            Err(_) => return broken(),
         }
         index += 1;
     }
-    let Ok(head) = reader.finish() else { return Ok(Part::broken().into()) };
-    let Ok(head) = Document::parse(head.bytes()) else { return Ok(Part::broken().into()) };
+    let head = match reader.finish() {
+        Ok(head) => head,
+        Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
+        Err(_) => return broken(),
+    };
+    let Ok(head) = Document::parse(head.bytes()) else { return broken() };
     if bundle::entries(head.root(), "searchset").is_none_or(|inline| !inline.is_empty()) {
-        return Ok(Part::broken().into());
+        return broken();
     }
-    if let Shape::Search(shape) = &*shape {
-        keep_connected(shape, &mut tally);
-    }
+    found.tally.sort();
+    let dropped = found.tally.keep_connected();
+    let filtered = found.filtered.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
     // Links and findings are those of a page in memory, which had these results.
-    let mut judged = Judged { filtered: tally.filtered, remarks: tally.remarks, ..Judged::default() };
-    judged.findings = std::mem::take(&mut tally.findings);
-    let empty = tally.kept.is_empty();
+    let mut judged = Judged { filtered, remarks: found.remarks, ..Judged::default() };
+    judged.findings = std::mem::take(&mut found.findings);
+    let empty = found.tally.len() == 0;
     let links = match shape {
         Shape::Search(shape) => search::links(plan, shape, head.root(), empty, &mut judged, seal),
         Shape::Everything { page, applied } => {
             super::everything::links(plan, page.as_ref(), applied, head.root(), empty, &mut judged, seal)
         }
-        _ => return Ok(Part::broken().into()),
+        _ => return broken(),
     };
     let (own, next) = match links {
         Ok(links) => links,
-        Err(call) => return Ok(Step::Next(call)),
+        Err(call) => return Ok(Passed::Step(Step::Next(call))),
     };
-    write(plan, &tally, &judged, &own, next.as_deref(), source, sink, seal).map(Into::into)
+    let mut begun = Vec::new();
+    bundle::begin(&mut begun, "searchset", &own, next.as_deref());
+    write(plan, found, judged, begun, source, sink, seal).map(|part| Passed::Step(part.into()))
 }
 
 /// One entry of the first pass.
-fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, tally: &mut Tally) {
+fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, found: &mut Found) {
     let mut judged = Judged::default();
     match shape {
         Shape::Search(shape) if shape.empty => judged.filtered = 1,
@@ -185,118 +198,59 @@ fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, tally:
             _ => judged.filtered = 1,
         },
     }
-    tally.filtered = tally.filtered.saturating_add(judged.filtered);
-    tally.remarks |= judged.remarks;
+    found.filtered = found.filtered.saturating_add(judged.filtered);
+    found.remarks |= judged.remarks;
     for finding in judged.findings {
-        if !tally.findings.contains(&finding) {
-            tally.findings.push(finding);
+        if !found.findings.contains(&finding) {
+            found.findings.push(finding);
         }
     }
-    for accepted in judged.accepted {
-        let mut leads = Vec::new();
-        if let Shape::Search(shape) = shape {
-            leads_of(plan, shape, accepted.kind, accepted.resource, accepted.included, &mut leads);
-        }
-        tally.links += leads.len();
-        tally.kept.push(Kept {
-            label: label(accepted.kind, &accepted.id, accepted.resource),
-            name: (accepted.kind, accepted.id.into_owned()),
-            range: range.clone(),
-            included: accepted.included,
-            clause: accepted.clause,
-            leads,
-        });
-    }
-}
-
-fn leads_of(
-    plan: &Plan,
-    shape: &SearchShape,
-    kind: ResourceType,
-    resource: Value<'_>,
-    included: bool,
-    out: &mut Vec<(Lead, Name)>,
-) {
-    for (at, include) in shape.includes.iter().enumerate().filter(|(_, include)| include.iterate || !included) {
-        connect::refers_to(&plan.cx, include, kind, resource, &mut |name| out.push((Lead::Include(at), name)));
-    }
-    for (at, include) in shape.revincludes.iter().enumerate().filter(|_| included) {
-        connect::refers_to(&plan.cx, include, kind, resource, &mut |name| out.push((Lead::Reverse(at), name)));
-    }
-}
-
-/// As `connect::keep_connected`, over what was remembered.
-fn keep_connected(shape: &SearchShape, tally: &mut Tally) {
-    if tally.kept.iter().all(|entry| !entry.included) {
-        return;
-    }
-    let mut kept: HashSet<Name> = HashSet::new();
-    let mut led_to: HashSet<Name> = HashSet::new();
-    let mut fresh: Vec<usize> = Vec::new();
-    for (at, entry) in tally.kept.iter().enumerate().filter(|(_, entry)| !entry.included) {
-        kept.insert(entry.name.clone());
-        fresh.push(at);
-    }
-    let mut first = true;
-    while !fresh.is_empty() {
-        for entry in fresh.drain(..).filter_map(|at| tally.kept.get(at)) {
-            let forward = entry.leads.iter().filter(|(lead, _)| matches!(lead, Lead::Include(_)));
-            led_to.extend(forward.map(|(_, name)| name.clone()));
-        }
-        for (at, entry) in tally.kept.iter().enumerate() {
-            let iterates = |at: &usize| shape.revincludes.get(*at).is_some_and(|include| include.iterate);
-            let back = entry.leads.iter().any(|(lead, name)| match lead {
-                Lead::Reverse(at) => (first || iterates(at)) && kept.contains(name),
-                Lead::Include(_) => false,
+    let tally = &mut found.tally;
+    for Accepted { kind, id, resource, included, clause, .. } in judged.accepted {
+        let at = tally.keep(kind, &id, range.clone(), included, clause, || label(kind, &id, resource));
+        let Shape::Search(shape) = shape else { continue };
+        for include in shape.includes.iter().filter(|include| include.iterate || !included) {
+            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| {
+                tally.link(at, Lead::Include, kind, &id);
             });
-            if entry.included && !kept.contains(&entry.name) && (back || led_to.contains(&entry.name)) {
-                fresh.push(at);
-            }
         }
-        kept.extend(fresh.iter().filter_map(|at| tally.kept.get(*at)).map(|entry| entry.name.clone()));
-        first = false;
+        for include in shape.revincludes.iter().filter(|_| included) {
+            let lead = Lead::Reverse { iterates: include.iterate };
+            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| tally.link(at, lead, kind, &id));
+        }
     }
-    let before = tally.kept.len();
-    tally.kept.retain(|entry| !entry.included || kept.contains(&entry.name));
-    tally.filtered = tally.filtered.saturating_add(u32::try_from(before - tally.kept.len()).unwrap_or(u32::MAX));
 }
 
-/// The second pass.
-#[expect(clippy::too_many_arguments, reason = "the two passes meet here and nowhere else")]
+/// The second pass, behind what was begun.
 fn write(
     plan: &Plan,
-    tally: &Tally,
-    judged: &Judged<'_>,
-    own: &str,
-    next: Option<&str>,
+    found: Found,
+    judged: Judged<'_>,
+    mut out: Vec<u8>,
     source: &mut dyn Source,
     sink: &mut dyn Sink,
     seal: &mut Sealer<'_>,
 ) -> Result<Part, Interrupted> {
-    let released: HashSet<(ResourceType, &str)> =
-        tally.kept.iter().map(|entry| (entry.name.0, entry.name.1.as_str())).collect();
-    let mut out = Vec::new();
-    bundle::begin(&mut out, "searchset", own, next);
+    let Found { letters, tally, .. } = found;
     let mut length = 0_u64;
     let mut separator: &[u8] = br#","entry":["#;
-    let mut raw = Vec::new();
-    let mut clauses: Vec<u32> = Vec::new();
-    for entry in &tally.kept {
+    let (mut raw, mut clauses) = (Vec::new(), Vec::<u32>::new());
+    for (kind, id, range, included, clause) in tally.entries() {
         raw.clear();
-        source.read(entry.range.clone(), &mut raw)?;
+        source.read(range, &mut raw)?;
         let Ok(document) = Document::parse(&raw) else { return Err(Interrupted) };
         let resource = document.root().get("resource").ok_or(Interrupted)?;
         // The same bytes under the same rules: anything else than the first judgement is a fault of what keeps them.
-        let letters = if entry.included { &EITHER } else { tally.letters };
-        let mut accepted = bundle::accept(plan, resource, letters, entry.included, seal).map_err(|_| Interrupted)?;
-        if identity(resource).is_none_or(|(kind, id)| kind != entry.name.0 || id != entry.name.1.as_str()) {
+        let letters = if included { &EITHER } else { letters };
+        let mut accepted = bundle::accept(plan, resource, letters, included, seal).map_err(|_| Interrupted)?;
+        if accepted.kind != kind || accepted.id != id {
             return Err(Interrupted);
         }
-        accepted.edits.settle(&mut |kind, id| released.contains(&(kind, id)));
+        accepted.edits.settle(&mut |kind, id| tally.holds(kind, id));
         out.extend_from_slice(std::mem::replace(&mut separator, b","));
         bundle::write_entry(&mut out, plan, &accepted, document.text());
-        if !clauses.contains(&entry.clause) {
-            clauses.push(entry.clause);
+        if !clauses.contains(&clause) {
+            clauses.push(clause);
         }
         length += out.len() as u64;
         sink.write(&out)?;
@@ -314,14 +268,10 @@ fn write(
     out.push(b'}');
     length += out.len() as u64;
     sink.write(&out)?;
-    let mut resources: Vec<String> = tally.kept.iter().take(NAMED_MAX).map(|entry| entry.label.clone()).collect();
-    if tally.kept.len() > NAMED_MAX {
-        resources.push(format!("+{}", tally.kept.len() - NAMED_MAX));
-    }
     Ok(Part {
-        counts: Counts { released: u32::try_from(tally.kept.len()).unwrap_or(u32::MAX), filtered: tally.filtered },
-        resources,
-        findings: judged.findings.clone(),
+        counts: Counts { released: u32::try_from(tally.len()).unwrap_or(u32::MAX), filtered: judged.filtered },
+        resources: tally.into_labels(),
+        findings: judged.findings,
         clauses,
         spooled: Some(length),
         ..Part::new(200, None, Vec::new())

@@ -15,6 +15,7 @@ mod fixture;
 mod hops;
 mod includes;
 mod labels;
+mod large;
 mod matrix;
 mod naive;
 mod pages;

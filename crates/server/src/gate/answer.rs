@@ -13,14 +13,14 @@ use hyper::body::Bytes;
 use policy::Content;
 use store::wal::Receipt;
 
+use super::watched::Watched;
 use crate::audit::Recorded;
 use crate::error::Refusal;
-use crate::spool::{Spool, SpoolBody};
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
 /// A body of the gate's: in memory, or a spool that is read as the connection takes it.
-pub type GateBody = Either<Full<Bytes>, SpoolBody>;
+pub type GateBody = Either<Full<Bytes>, Watched>;
 
 /// What the gate answers with.
 pub struct Answer(Inner);
@@ -37,7 +37,7 @@ struct Release {
     status: u16,
     body: Vec<u8>,
     /// The body, where it is not in memory.
-    large: Option<Spool>,
+    large: Option<Watched>,
     content: Content,
     etag: Option<String>,
     last_modified: Option<String>,
@@ -47,7 +47,7 @@ struct Release {
 impl Answer {
     /// The verified and recorded answer; `304` when the caller's copy is current (RD-34: decided here, never upstream).
     #[must_use]
-    pub fn released(recorded: Recorded, if_none_match: Option<&str>, large: Option<Spool>) -> Self {
+    pub fn released(recorded: Recorded, if_none_match: Option<&str>, large: Option<Watched>) -> Self {
         let released = recorded.into_released();
         let etag = released.etag().map(str::to_owned);
         let current = released.status() == 200
@@ -158,7 +158,7 @@ impl Answer {
                     }
                 }
                 *response.body_mut() = match large {
-                    Some(spool) => Either::Right(SpoolBody::from(spool)),
+                    Some(body) => Either::Right(body),
                     None => Either::Left(Full::new(Bytes::from(body))),
                 };
             }

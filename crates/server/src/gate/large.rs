@@ -18,6 +18,10 @@ pub struct Large {
 struct Kept(Spool);
 
 impl Source for Kept {
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
     fn chunk(&mut self, index: u64) -> Result<Option<&[u8]>, Interrupted> {
         self.0.chunk(index).map_err(|_| Interrupted)
     }
@@ -53,7 +57,7 @@ impl Gate {
         let writer = self.broker.spools().and_then(|spools| spools.create(most).ok());
         let judged = tokio::task::spawn_blocking(move || {
             let mut seal = |bytes: &[u8]| keys.seal_page(&id, bytes).ok();
-            let Some(writer) = writer else { return (policy::verify(answered, &mut seal), None) };
+            let Some(writer) = writer else { return (interrupted(), None) };
             let mut sink = Written { writer, digest: Context::new(&SHA256) };
             let verdict = policy::verify_spooled(answered, &mut Kept(spool), &mut sink, &mut seal);
             match &verdict {

@@ -12,6 +12,7 @@ mod consents;
 mod head;
 mod large;
 mod record;
+mod watched;
 mod work;
 
 use std::collections::HashMap;

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::Reason;
+use domain::{Millis, Reason, Session};
 use fhir::request::{Interaction, SubmissionKind};
 use policy::{Ask, BinaryProof, Decision, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit};
 
+use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
 use crate::audit::Lane;
 use crate::broker::{Room, Sent};
 use crate::error::Refusal;
+use crate::registry::{Registry, Standing};
 
 /// What every entry of one request shares.
 #[derive(Clone, Copy)]
@@ -156,7 +158,12 @@ impl Gate {
         if absent {
             self.absent(job).await;
         }
-        Answer::released(recorded, if_none_match, large.map(|large| large.spool))
+        let large = large.map(|large| {
+            let (registry, session, clock) = (self.registry.clone(), caller.session.clone(), self.clock.clone());
+            let alive = move || still_alive(&registry, &session, clock.now());
+            Watched::new(large.spool, Box::new(alive))
+        });
+        Answer::released(recorded, if_none_match, large)
     }
 
     /// Counts an answer that says "not there", and lets it leave as every other of its kind.
@@ -222,6 +229,15 @@ impl Gate {
             self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
         }
     }
+}
+
+/// As `Gate::alive`, for a body that is on its way.
+fn still_alive(registry: &Registry, session: &Session, now: Millis) -> bool {
+    let snapshot = registry.snapshot();
+    let fits = |standing: Standing| standing.integration.epoch == session.epoch;
+    now < session.expires_at
+        && !registry.session_ended(&session.id)
+        && snapshot.standing(&session.approval, now).is_ok_and(fits)
 }
 
 fn overloaded() -> Answer {
