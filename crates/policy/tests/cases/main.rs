@@ -18,4 +18,8 @@ mod read;
 mod references;
 mod search;
 mod standing;
+mod transactions;
 mod views;
+mod write_answers;
+mod writes;
+mod written_back;
