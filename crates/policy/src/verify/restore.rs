@@ -15,6 +15,10 @@ use crate::context::Context;
 /// Deepest nesting followed; `Document` allows no more.
 const DEPTH_MAX: u32 = fhir::json::DEPTH_MAX;
 
+/// Most values looked at to find what stayed as it was: four times the widest document. A long list in which nothing
+/// stayed would be compared with each of its elements; what is left then counts as changed, which loses nothing.
+const WORK_MAX: usize = 4 * fhir::json::NODES_MAX;
+
 /// An element that is hidden in part was changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Hidden;
@@ -41,7 +45,8 @@ pub(super) fn restore(
     new: Value<'_>,
     without_id: bool,
 ) -> Result<Restored, Hidden> {
-    let mut restoring = Restoring { cx, out: Vec::with_capacity(new.raw().len() + 64), links: BTreeSet::new() };
+    let out = Vec::with_capacity(new.raw().len() + 64);
+    let mut restoring = Restoring { cx, out, links: BTreeSet::new(), work: WORK_MAX };
     restoring.object(pair, new, without_id, 0)?;
     let text = String::from_utf8(restoring.out).map_err(|_| Hidden)?;
     Ok(Restored { text, links: restoring.links })
@@ -51,6 +56,8 @@ struct Restoring<'c> {
     cx: &'c Context,
     out: Vec<u8>,
     links: BTreeSet<Link>,
+    /// Comparisons that are left.
+    work: usize,
 }
 
 impl Restoring<'_> {
@@ -65,7 +72,7 @@ impl Restoring<'_> {
             return Err(Hidden);
         }
         if let Some((old, seen)) = pair
-            && same(seen, new)
+            && same_within(seen, new, &mut self.work)
         {
             self.out.extend_from_slice(old.raw().as_bytes());
             return Ok(());
@@ -199,12 +206,22 @@ impl Restoring<'_> {
         let mut taken = vec![false; pairs.len()];
         let mut changed = vec![false; pairs.len()];
         let mut matches: Vec<Option<usize>> = vec![None; elements.len()];
+        let mut work = self.work;
         let mut start = 0;
         for (element, slot) in elements.iter().zip(matches.iter_mut()) {
             // In order first, so that a list nobody touched costs one comparison an element.
-            let found = (start..pairs.len())
-                .chain(0..start)
-                .find(|at| !taken.get(*at).is_some_and(|t| *t) && pairs.get(*at).is_some_and(|p| same(p.1, *element)));
+            let mut found = None;
+            for at in (start..pairs.len()).chain(0..start) {
+                work = work.saturating_sub(1);
+                if work == 0 {
+                    break;
+                }
+                let free = taken.get(at) == Some(&false);
+                if free && pairs.get(at).is_some_and(|(_, seen)| same_within(*seen, *element, &mut work)) {
+                    found = Some(at);
+                    break;
+                }
+            }
             if let Some(at) = found {
                 if let Some(slot) = taken.get_mut(at) {
                     *slot = true;
@@ -213,6 +230,7 @@ impl Restoring<'_> {
                 *slot = Some(at);
             }
         }
+        self.work = work;
         self.out.push(b'[');
         let mut first = true;
         for (place, (element, found)) in elements.iter().zip(&matches).enumerate() {
@@ -277,13 +295,41 @@ impl Restoring<'_> {
 
 /// Whether two values say the same: members in any order, numbers as written, links whatever proof they carry.
 pub(super) fn same(a: Value<'_>, b: Value<'_>) -> bool {
+    same_within(a, b, &mut { WORK_MAX })
+}
+
+/// The same, as far as there is work left for it; beyond that nothing is the same.
+fn same_within(a: Value<'_>, b: Value<'_>, work: &mut usize) -> bool {
+    if *work == 0 {
+        return false;
+    }
+    *work -= 1;
     match (a.kind(), b.kind()) {
         (Kind::Object, Kind::Object) => {
-            a.members().count() == b.members().count()
-                && a.members().all(|(key, value)| b.get(&key.text()).is_some_and(|other| same(value, other)))
+            let mut others = b.members();
+            // Mostly they are in the same order; only where they are not each is looked for.
+            let all = a.members().all(|(key, value)| {
+                let name = key.text();
+                let other = match others.next() {
+                    Some((other, found)) if other.is(&name) => Some(found),
+                    _ => {
+                        *work = work.saturating_sub(fhir::json::MEMBERS_MAX / 16);
+                        b.get(&name)
+                    }
+                };
+                other.is_some_and(|other| same_within(value, other, work))
+            });
+            all && a.members().count() == b.members().count()
         }
         (Kind::Array, Kind::Array) => {
-            a.elements().count() == b.elements().count() && a.elements().zip(b.elements()).all(|(a, b)| same(a, b))
+            let (mut left, mut right) = (a.elements(), b.elements());
+            loop {
+                match (left.next(), right.next()) {
+                    (None, None) => return true,
+                    (Some(a), Some(b)) if same_within(a, b, work) => {}
+                    _ => return false,
+                }
+            }
         }
         (Kind::Plain | Kind::Escaped, Kind::Plain | Kind::Escaped) => match (a.as_str(), b.as_str()) {
             (Some(a), Some(b)) => a == b || without_proof(&a) == without_proof(&b),

@@ -400,6 +400,26 @@ fn wr_21_labels_are_not_the_clients() {
 }
 
 #[test]
+fn wr_21_a_tag_that_the_scope_asks_for_is_set_and_no_other() {
+    let world = World::new("patient/Observation.cruds?_tag=urn:t|mine");
+    let with =
+        |tags: &str| observation("O1", &(subject("Patient/P1") + r#","meta":{"versionId":"7","tag":["# + tags + "]}"));
+    let mine = r#"{"system":"urn:t","code":"mine"}"#;
+    let other = r#"{"system":"urn:t","code":"other"}"#;
+    let both = format!("{mine},{other}");
+    assert_eq!(post(&world, "Observation", &[], &with(mine)).writes().count(), 1);
+    assert_eq!(post(&world, "Observation", &[], &with("")).writes().count(), 0, "outside the slice");
+    refused(&post(&world, "Observation", &[], &with(&both)), Reason::WriteRefused, "another's tag");
+    let put = |old: &str, new: &str| {
+        put(&world, "Observation/O1", &[("Observation/O1", &with(old))], &with(new)).writes().count()
+    };
+    assert_eq!(put(mine, mine), 1);
+    assert_eq!(put(mine, &both), 0, "added");
+    assert_eq!(put(&both, mine), 0, "taken away");
+    assert_eq!(put(&both, &format!("{other},{mine}")), 1);
+}
+
+#[test]
 fn wr_22_23_26_patches_are_judged_by_what_they_make() {
     let (world, old) = (
         World::new(KW),

@@ -124,6 +124,20 @@ fn patients_own_record_keeps_its_hidden_links() {
     );
 }
 
+#[test]
+fn a_long_list_in_which_nothing_stayed_takes_no_longer_than_it_may() {
+    let list = |from: usize| {
+        let elements: Vec<String> = (0..60_000).map(|n| format!("{{\"v\":{}}}", from + n)).collect();
+        format!(
+            r#"{{"resourceType":"Observation","id":"O1","subject":{{"reference":"Patient/P1"}},"note":[{}]}}"#,
+            elements.join(",")
+        )
+    };
+    let (old, new) = (list(0), list(1_000_000));
+    let ran = put(&World::new(KW), "Observation/O1", &[("Observation/O1", &old)], &new);
+    assert_eq!(sent_body(&ran).len(), new.len(), "sixty thousand squared would take minutes");
+}
+
 /// Edits of a resource as it was read: take away, put in, exchange, anywhere.
 fn edited(value: &mut Value, at: &mut impl Iterator<Item = u8>, depth: u8) {
     let Some(choice) = at.next() else { return };

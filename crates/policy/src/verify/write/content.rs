@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Actions, Reason};
+use domain::{Actions, Filter, Reason};
 use fhir::ResourceType;
 use fhir::json::{Document, Kind, Value};
 use fhir::owner::{self, OwnerRule};
@@ -13,6 +13,7 @@ use super::super::judge::{is_denied, is_member};
 use super::super::restore::{Link, same};
 use super::super::walk;
 use crate::context::{Context, Party};
+use crate::criteria;
 use crate::decide::Denial;
 use crate::grants::suggestion;
 
@@ -106,18 +107,40 @@ fn check_meta(
             (Some(new), None) => new.is_array() && new.elements().next().is_none(),
             (None, Some(_)) => false,
         };
-        let asked_for = || {
-            name == "tag"
-                && cx.grants.covering(kind, &[letter]).any(|clause| {
-                    let filter = clause.scope.filter.as_ref();
-                    filter.is_some_and(|filter| filter.pairs.iter().any(|(param, _)| param == "_tag"))
-                })
-        };
+        let asked_for = || name == "tag" && only_adds_what_is_asked_for(cx, kind, letter, new, old);
         if !unchanged && !asked_for() {
             return Err(refused(&format!("`meta.{name}` is not set or changed by this session")));
         }
     }
     Ok(())
+}
+
+/// Whether the tags that were there stay, and every other is one that a `_tag` criterion of a clause admits.
+fn only_adds_what_is_asked_for(
+    cx: &Context,
+    kind: ResourceType,
+    letter: Actions,
+    new: Value<'_>,
+    old: Option<Value<'_>>,
+) -> bool {
+    let tags = |resource: Value<'_>| -> Vec<String> {
+        in_meta(resource, "tag")
+            .map(|list| list.elements().map(|tag| tag.raw().to_owned()).collect())
+            .unwrap_or_default()
+    };
+    let (new, old) = (tags(new), old.map(tags).unwrap_or_default());
+    let admitted = |tag: &String| {
+        let text = format!(r#"{{"meta":{{"tag":[{tag}]}}}}"#);
+        let Ok(bearer) = Document::parse(text.as_bytes()) else { return false };
+        cx.grants.covering(kind, &[letter]).filter_map(|clause| clause.scope.filter.as_ref()).any(|filter| {
+            filter
+                .pairs
+                .iter()
+                .filter(|(param, _)| param == "_tag")
+                .any(|pair| criteria::holds(kind, &Filter { pairs: vec![pair.clone()] }, bearer.root()))
+        })
+    };
+    old.iter().all(|tag| new.contains(tag)) && new.iter().filter(|tag| !old.contains(tag)).all(admitted)
 }
 
 fn in_meta<'d>(resource: Value<'d>, name: &str) -> Option<Value<'d>> {
