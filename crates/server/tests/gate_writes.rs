@@ -353,3 +353,39 @@ async fn documents_written_back_keep_their_links() {
     let stranger = Client::new(&gate, "patient/DocumentReference.cruds patient/Binary.r").await;
     assert_eq!(stranger.post("DocumentReference", &new).await.status, 403, "BI-06");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_counts_before_and_after_the_change() {
+    let gate = Gate::start().await;
+    let session = gate.session("P1", KW).await;
+    let token = gate.sign(&session, |_| {});
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", JSON)];
+    // Ended while the stored resource is looked at: nothing is changed.
+    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(400)));
+    let body = of("O1").to_string();
+    let (reply, ended) = tokio::join!(gate.send("PUT", "Observation/O1", &headers, &body), async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        gate.end(&session).await
+    });
+    assert!(ended);
+    assert_eq!(reply.status, 401, "{}", reply.text());
+    assert!(gate.upstream.requests.writes().is_empty());
+    // Ended while the change is made: it is on record as made, and not shown.
+    let session = gate.session("P1", KW).await;
+    let token = gate.sign(&session, |_| {});
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", JSON)];
+    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(400)));
+    let body = observation("Patient/P1").to_string();
+    let (reply, _) = tokio::join!(gate.send("POST", "Observation", &headers, &body), async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        gate.end(&session).await
+    });
+    assert_eq!(reply.status, 401, "{}", reply.text());
+    assert_eq!(gate.upstream.requests.writes().len(), 1);
+    let records = records(&gate).await;
+    let phases: Vec<&str> =
+        records.iter().filter(|(kind, ..)| kind == "fhir.create").map(|(_, phase, _)| phase.as_str()).collect();
+    assert_eq!(phases, ["intent", "outcome"]);
+}

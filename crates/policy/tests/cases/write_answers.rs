@@ -145,3 +145,65 @@ fn bi_06_links_to_binaries_are_proved() {
     let b2 = r#"{"resourceType":"Binary","id":"B2","contentType":"text/plain"}"#;
     assert_eq!(post(&world, "Observation", &[("Binary/B2", b2)], &by_reference).writes().count(), 0);
 }
+
+/// The patient's Consent that denies a class of resources.
+fn denying(class: &str) -> policy::Consents {
+    let consent = format!(
+        r#"{{"resourceType":"Consent","id":"X","status":"active","patient":{{"reference":"Patient/P1"}},
+        "scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},
+        "provision":{{"type":"deny","class":[{{"system":"http://hl7.org/fhir/resource-types","code":"{class}"}}]}}}}"#
+    );
+    let document = fhir::json::Document::parse(consent.as_bytes()).unwrap();
+    policy::Consents::read([document.root()], &"P1".parse().unwrap(), testkit::world::UPSTREAM)
+}
+
+#[test]
+fn what_the_patient_denies_is_neither_written_nor_there() {
+    let mut world = World::new(KW);
+    world.consents = denying("Observation");
+    refused(&post(&world, "Observation", &[], &mine("")), Reason::WriteRefused, "create");
+    let (old, media) = (resource("O1"), "application/json-patch+json");
+    for (method, media, body) in [
+        (Method::Put, JSON, old.as_str()),
+        (Method::Delete, JSON, ""),
+        (Method::Patch, media, r#"[{"op":"test","path":"/status","value":"final"}]"#),
+    ] {
+        let decision = ask(&world, method, "Observation/O1", media, body).unwrap();
+        let ran = run(decision, &mut crate::writes::upstream(&[("Observation/O1", &old)]));
+        refused(&ran, Reason::NotFound, "as if absent");
+    }
+    // What is denied cannot be found out by referring to it.
+    world.consents = denying("Encounter");
+    let e1 = r#"{"resourceType":"Encounter","id":"E1","subject":{"reference":"Patient/P1"}}"#;
+    let refers = |id: &str| {
+        let body = mine(&format!(r#","encounter":{{"reference":"Encounter/{id}"}}"#));
+        post(&world, "Observation", &[("Encounter/E1", e1)], &body).end.err()
+    };
+    assert!(refers("E1").is_some());
+    assert_eq!(refers("E1"), refers("E9"));
+}
+
+#[test]
+fn what_a_label_holds_back_is_not_changed() {
+    let world = World::new(KW);
+    let label = r#","meta":{"versionId":"7","security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}"#;
+    let old = observation("O1", &(subject("Patient/P1") + label));
+    for (method, body) in [(Method::Put, old.as_str()), (Method::Delete, "")] {
+        let decision = ask(&world, method, "Observation/O1", JSON, body).unwrap();
+        let ran = run(decision, &mut crate::writes::upstream(&[("Observation/O1", &old)]));
+        refused(&ran, Reason::NotFound, "held back");
+    }
+    let mut world = World::new(KW);
+    world.profile.labels = ["R".to_owned()].into();
+    let ran = run(
+        ask(&world, Method::Put, "Observation/O1", JSON, &old).unwrap(),
+        &mut crate::writes::upstream(&[("Observation/O1", &old)]),
+    );
+    assert_eq!(ran.writes().count(), 1, "{:?}", ran.refused());
+    let without = observation("O1", &(subject("Patient/P1") + r#","meta":{"versionId":"7"}"#));
+    let ran = run(
+        ask(&world, Method::Put, "Observation/O1", JSON, &without).unwrap(),
+        &mut crate::writes::upstream(&[("Observation/O1", &old)]),
+    );
+    refused(&ran, Reason::WriteRefused, "nobody sets it free");
+}
