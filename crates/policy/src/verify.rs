@@ -37,6 +37,7 @@ pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
 
 /// What became of an answer.
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, taken apart where it is made")]
 pub enum Verdict {
     /// This may leave.
     Released(Released),
