@@ -204,13 +204,8 @@ async fn ba_04_a_transaction_is_one_call_and_two_records() {
     assert!(writes[0].json().unwrap()["entry"][3]["request"]["url"].as_str().unwrap().contains("patient="));
     let filter = server::audit::Filter { tenant: Some("mercy".into()), limit: 100, ..Default::default() };
     let found = gate.server.parts.audit.search(filter, server::audit::PhiAccess::Sealed).await.unwrap();
-    let phases: Vec<String> = found
-        .records
-        .iter()
-        .rev()
-        .filter(|r| r.kind.to_string() == "fhir.transaction")
-        .map(|r| r.phase.to_string())
-        .collect();
+    let phases: Vec<String> =
+        found.records.iter().rev().filter(|r| r.kind == "fhir.transaction").map(|r| r.phase.to_string()).collect();
     assert_eq!(phases, ["intent", "outcome"]);
 }
 
