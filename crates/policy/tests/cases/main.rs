@@ -25,4 +25,8 @@ mod references;
 mod search;
 mod slices;
 mod standing;
+mod transactions;
 mod views;
+mod write_answers;
+mod writes;
+mod written_back;
