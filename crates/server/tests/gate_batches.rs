@@ -256,3 +256,17 @@ async fn absent_entries_of_a_batch_count_against_the_budget() {
     assert_eq!(found.iter().filter(|status| *status == "404").count(), support::ABSENT_BUDGET as usize);
     assert!(found.ends_with(&["429".to_owned(), "429".to_owned(), "429".to_owned()]), "{found:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_a_batch_has_an_end() {
+    let gate = Gate::start().await;
+    let token = gate.token(ALL).await;
+    gate.upstream.faults.on(Fault::LongNarrative(3 * 1024 * 1024));
+    let mut entries: Vec<Value> = (0..8).map(|_| get("Observation/O1")).collect();
+    entries.push(create("Patient/P1"));
+    let reply = send(&gate, &token, "batch", &entries).await;
+    let found = statuses(&reply);
+    assert_eq!((found.first().map(String::as_str), found.last().map(String::as_str)), (Some("200"), Some("400")));
+    assert!(reply.body.len() < 21 * 1024 * 1024, "{}", reply.body.len());
+    assert!(gate.upstream.requests.writes().is_empty(), "what cannot be told of is not done");
+}
