@@ -182,6 +182,7 @@ fhir = {upstream}
 auth = {{ kind = "none" }}
 # auth = {{ kind = "bearer", token = "file:/run/secrets/ehr-token" }}
 # auth = {{ kind = "smart-backend", client_id = "hilum", key = "file:/run/secrets/ehr-key.pem", token_url = "https://…/token", scope = "system/Patient.rs system/Observation.rs" }}
+# consent = "none"                   # the EHR keeps no Consents; by default the patient's are read there and obeyed
 "#,
         listen = init.listen,
         admin = init.admin_listen,
