@@ -12,6 +12,7 @@ use super::restore;
 use super::{Asked, Part, Sealer, Step, identity, judge, read_answer, version, walk};
 use crate::context::Context;
 use crate::decide::Denial;
+use crate::grants::EITHER;
 use crate::permit::{Plan, UpstreamAnswer, UpstreamBody, UpstreamCall, Verb};
 
 mod answer;
@@ -307,8 +308,8 @@ impl Writing {
         };
         let found = document.root();
         let fits = identity(found).is_some_and(|(found, name)| found == *kind && *name == **id)
-            && judge::is_member(cx, *kind, id, found)
-            && !judge::is_denied(cx, *kind, id, found);
+            // Only what the session may see: else a write would tell what lies outside its scopes or under a label.
+            && judge::judge(cx, *kind, id, &EITHER, found).is_ok();
         if fits { self.prove(at + 1) } else { Advance::Refused(content::refers_elsewhere()) }
     }
 }

@@ -130,7 +130,15 @@ impl Gate {
                 Verdict::Released(released) => break (released, large, lease),
                 Verdict::Next(permit) => next = Next::Ask(permit),
                 Verdict::Write(permit) => next = Next::Write(permit),
-                Verdict::Denied(denial) => return self.deny(trace, caller, denial.into()).await,
+                Verdict::Denied(denial) => {
+                    // Refused for what a look-up found: told as late, and as seldom, as "not there".
+                    let looked_up = denial.reason == Reason::WriteRefused;
+                    let answer = self.deny(trace, caller, denial.into()).await;
+                    if looked_up {
+                        self.absent(job).await;
+                    }
+                    return answer;
+                }
                 Verdict::Consents(_) => return overloaded(),
             }
         };

@@ -74,6 +74,8 @@ pub(super) fn judge(
             continue;
         }
         match cx.instance(text) {
+            // Not looked up where nothing of the type may be seen.
+            Some((target, _)) if !cx.grants.includes(target) => return Err(refers_elsewhere()),
             Some((target, id)) => refers_to.push((target, id.to_owned())),
             None => return Err(refers_elsewhere()),
         }
