@@ -87,7 +87,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "PATCH",
         body: Some(("application/json-patch+json", PATCH, PATCH)),
-        ..get("patch", "Observation/O1", "Observation/O2", "patient/Observation.u", "patient/Observation.crds")
+        ..get("patch", "Observation/O1", "Observation/O2", "patient/Observation.ru", "patient/Observation.crds")
     },
     Route {
         method: "DELETE",

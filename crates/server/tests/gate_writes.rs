@@ -211,7 +211,7 @@ async fn refused_writes_reach_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_and_absent_are_the_same_bytes() {
     let gate = Gate::start().await;
-    let client = Client::new(&gate, KW).await;
+    let client = Client::new(&gate, "patient/Observation.cruds patient/Encounter.r").await;
     for (method, media, body) in [
         ("PUT", JSON, "put"),
         ("DELETE", "", ""),
@@ -250,6 +250,10 @@ async fn foreign_and_absent_are_the_same_bytes() {
     assert!(gate.upstream.requests.writes().is_empty());
     let reply = client.post("Observation", &refers("Encounter/E1")).await;
     assert_eq!(reply.status, 201, "{}", reply.text());
+    // Of a type that is not granted nothing is told, not even that it is there.
+    let blind = Client::new(&gate, KW).await;
+    let own = blind.post("Observation", &refers("Encounter/E1")).await;
+    assert_eq!((own.status, &own.body), (403, &foreign.body));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
