@@ -65,7 +65,7 @@ struct Found {
 
 /// How the passes ended.
 enum Passed {
-    Step(Step),
+    Step(Box<Step>),
     /// One entry is too large to be judged apart.
     Whole,
 }
@@ -98,11 +98,11 @@ pub fn verify_spooled(
     let passed = if answer.content_type.as_deref().is_some_and(is_json) {
         step(&plan, &mut shape, source, sink, seal)
     } else {
-        Ok(Passed::Step(Part::broken().into()))
+        Ok(Passed::Step(Box::new(Part::broken().into())))
     };
     plan.shape = shape;
     let step = match passed {
-        Ok(Passed::Step(step)) => step,
+        Ok(Passed::Step(step)) => *step,
         Ok(Passed::Whole) if source.length() <= WHOLE_BYTES_MAX => {
             let length = source.length();
             return match source.read(0..length, &mut answer.body) {
@@ -138,7 +138,7 @@ fn step(
     sink: &mut dyn Sink,
     seal: &mut Sealer<'_>,
 ) -> Result<Passed, Interrupted> {
-    let broken = || Ok(Passed::Step(Part::broken().into()));
+    let broken = || Ok(Passed::Step(Box::new(Part::broken().into())));
     let letters: &[Actions] = if matches!(shape, Shape::Search(_)) { &[Actions::SEARCH] } else { &EITHER };
     let mut found = Found { letters, tally: Tally::default(), filtered: 0, remarks: false, findings: Vec::new() };
     let mut reader = BundleReader::new();
@@ -148,7 +148,7 @@ fn step(
             judge(plan, shape, entry.document.root(), entry.range.clone(), &mut found);
         });
         match read {
-            Ok(()) if found.tally.too_much() => return Ok(Passed::Step(Step::Denied(too_costly()))),
+            Ok(()) if found.tally.too_much() => return Ok(Passed::Step(Box::new(Step::Denied(too_costly())))),
             Ok(()) => {}
             Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
             Err(_) => return broken(),
@@ -180,11 +180,11 @@ fn step(
     };
     let (own, next) = match links {
         Ok(links) => links,
-        Err(call) => return Ok(Passed::Step(Step::Next(call))),
+        Err(call) => return Ok(Passed::Step(Box::new(Step::Next(call)))),
     };
     let mut begun = Vec::new();
     bundle::begin(&mut begun, "searchset", &own, next.as_deref());
-    write(plan, found, judged, begun, source, sink, seal).map(|part| Passed::Step(part.into()))
+    write(plan, found, judged, begun, source, sink, seal).map(|part| Passed::Step(Box::new(part.into())))
 }
 
 /// One entry of the first pass.

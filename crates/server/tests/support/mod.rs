@@ -153,14 +153,24 @@ impl Gate {
             profile.operations = [Operation::Everything, Operation::LastN].into();
         };
         let session = self.session_of("P1", scopes, operations).await;
-        assert!(self.server.parts.registry.reached(session.feed).await);
+        self.reach(session.feed).await;
         self.sign(&session, |_| {})
+    }
+
+    /// Waits until the registry has heard of a session, however busy the machine is.
+    async fn reach(&self, feed: u64) {
+        for _ in 0..50 {
+            if self.server.parts.registry.reached(feed).await {
+                return;
+            }
+        }
+        panic!("the registry does not reach {feed}");
     }
 
     /// Registers an integration whose approved profile has exactly `scopes`, and gives a session of it.
     pub async fn session(&self, patient: &str, scopes: &str) -> Session {
         let session = self.session_elsewhere(patient, scopes).await;
-        assert!(self.server.parts.registry.reached(session.feed).await);
+        self.reach(session.feed).await;
         session
     }
 
