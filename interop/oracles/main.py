@@ -1,0 +1,505 @@
+"""Nothing leaks: random tokens and random requests against two gates before two worlds, judged by three oracles.
+
+1. Brute force: an independent reading of the policy over the raw records.
+2. Non-interference: with every other patient's data replaced, each answer stays the same, byte for byte.
+3. Monotonicity: a narrower token never sees more.
+"""
+
+import argparse
+import collections
+import importlib.util
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "hapi"), str(HERE.parent)]
+
+import brute as brutes  # noqa: E402
+import checks  # noqa: E402
+import corpus as corpora  # noqa: E402
+import gate as gates  # noqa: E402
+import generate  # noqa: E402
+import oracle as oracles  # noqa: E402
+import tokens as scopes  # noqa: E402
+import wire  # noqa: E402
+import worlds  # noqa: E402
+
+_spec = importlib.util.spec_from_file_location("peers", HERE.parent / "hapi" / "main.py")
+peers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(peers)
+
+PER_TOKEN = 80
+FAILURES_MAX = 25
+AGENT, LAUNCHER, TASK = "chart-agent", "chart-desk", "whole-chart"
+
+
+class Session:
+    def __init__(self, gate, token):
+        self.path, self.token = f"/{gate.tenant}/fhir", token
+
+
+class Side:
+    """One world with its gate."""
+
+    def __init__(self, name, gate, keys):
+        self.name, self.gate, self.keys = name, gate, keys
+
+    def agent(self):
+        return gates.Agent(self.gate, AGENT, self.keys[0], LAUNCHER, self.keys[1], TASK)
+
+
+class Hand:
+    """What one thread works with: connections of its own to both gates."""
+
+    def __init__(self, stage):
+        self.stage = stage
+        self.agents = [side.agent() for side in stage.sides]
+        self.wires = [wire.Wire(side.gate.public) for side in stage.sides]
+
+    def session(self, at, patient, clauses):
+        """A session with these scopes, or the reason why none was given."""
+        agent = self.agents[at]
+        status, answer = agent.launch(patient)
+        if status != 201:
+            return None, f"launch {status} {answer}"
+        status, answer = agent.redeem(answer["launch"], " ".join(clauses))
+        if status != 200:
+            return None, f"token {status} {answer}"
+        session = Session(self.stage.sides[at].gate, answer["access_token"])
+        session.granted = answer.get("scope", "")
+        return session, None
+
+
+class Stage:
+    """Everything a run needs; made once, shared by the workers."""
+
+    def __init__(self, options):
+        self.options, self.seed = options, options.seed
+        self.only = set(options.only.split(",")) if options.only else set(generate.INTERACTIONS)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hilum-oracles-"))
+        self.hapis, self.sides, self.broken = [], [], None
+
+    def build(self):
+        began = time.monotonic()
+        data = corpora.find_data(HERE)
+        if data is None:
+            print("skip: without ../shared/data there are no records and no definitions\n0 passed, 0 failed, 1 skipped")
+            raise SystemExit(0)
+        port = peers.free_ports(8)
+        self.hapis = [peers.Hapi(self.make(name), port + at) for at, name in enumerate("AB")]
+        bases = self.bases = [hapi.base for hapi in self.hapis]
+        self.definitions = oracles.Definitions(data / "definitions-r4")
+        corpus = corpora.read(data, self.options.full, bases[0])
+        for hapi in self.hapis:
+            hapi.wait()
+        say(f"two HAPI FHIR servers ready after {time.monotonic() - began:.0f} s")
+        # What the upstream refuses is in neither world: asked once, of world B's server, before anything is chosen.
+        corpora.load(corpus, bases[1])
+        self.hapis[1].stop()
+        self.hapis[1] = peers.Hapi(self.folder / "B", port + 1)
+        every = {"Patient"} | set(self.definitions.compartment) | set(oracles.ADDED) | oracles.SHARED
+        self.kinds = sorted(every & set(corpus.types()))
+        self.group = self.choose(corpus, bases[0])
+        self.world, other, self.standing, counts = worlds.build(self.definitions, corpus, bases[0], self.group, self.seed)
+        worlds.rebase(other, bases[0], bases[1])
+        self.hapis[1].wait()
+        threads = [threading.Thread(target=self.load, args=(world, base)) for world, base in ((self.world, bases[0]), (other, bases[1]))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.broken:
+            raise SystemExit(self.broken)
+        say(f"world A: {len(self.world.records)} records; world B: {len(other.records)}, {json.dumps(counts)}; group {self.group}; "
+            f"loaded after {time.monotonic() - began:.0f} s")
+        self.tokens = scopes.Tokens(self.definitions)
+        keys = [gates.Key(self.folder, name) for name in (AGENT, LAUNCHER)]
+        for at, name in enumerate("AB"):
+            gate = gates.Gate(self.options.binary, self.folder / f"gate-{name}", port + 2 + 2 * at, bases[at])
+            gate.start()
+            self.onboard(gate, keys)
+            self.sides.append(Side(name, gate, keys))
+        self.brute = brutes.Brute(self.definitions, self.tokens, self.world, bases[0], self.sides[0].gate.base, self.kinds, self.group)
+        self.lore = generate.Lore(self.definitions, self.tokens, self.world, self.brute, self.kinds, self.group, bases[0])
+        self.checker = checks.Checker(self.brute, self.lore, self.group)
+        a, b = self.sides
+        self.difference = checks.Difference([(b.gate.public, a.gate.public), (bases[1], bases[0])])
+        say(f"ready after {time.monotonic() - began:.0f} s; own records: "
+            f"{ {patient: sum(map(len, self.lore.own[patient].values())) for patient in self.group} }")
+
+    def make(self, name):
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
+    def choose(self, corpus, base):
+        """The patients of the two worlds: the fixture's first, and some others with enough of a record."""
+        if self.options.patients:
+            return self.options.patients.split(",")
+        oracle = oracles.Oracle(self.definitions, corpus.resources, base, worlds.Everything())
+        shared = sum(kind in oracles.SHARED for kind, _ in corpus.resources)
+        rng = worlds.rng_for(self.seed, "group")
+        names = [name for name in corpus.patients() if name != "fx-p1"
+                 and not any(link.get("type") == "replaced-by" for link in corpus.resources["Patient", name].get("link", []))]
+        rng.shuffle(names)
+        rich = []
+        for name in names:
+            size = len(oracle.released(name)) - shared
+            if 12 <= size <= 500:
+                rich.append(name)
+            if len(rich) == 3:
+                break
+        return ["fx-p1", *rich]
+
+    def load(self, world, base):
+        try:
+            refused = world.load(base)
+        except SystemExit as why:  # ends a thread without a word
+            self.broken = str(why)
+            return
+        for key, why in refused.items():
+            print(f"  world {world.name}: the upstream refused {key}: {why}")
+            world.records.pop(key, None)
+
+    def onboard(self, gate, keys):
+        gate.people()
+        gate.hilum("check", "--config", str(gate.config), "--tenant", gate.tenant, "--patient=fx-p1", "--patient=smart-patient-A", check=False)
+        path = gate.folder / "chart.toml"
+        path.write_text(manifest(self.kinds, *keys, operations=self.options.operations))
+        gate.hilum("apply", "-f", str(path), person=gates.OPERATOR)
+        approved = gate.approve_all(gates.day(300))
+        if approved != 1:
+            raise SystemExit(f"{approved} approvals were waiting, not 1")
+
+    def close(self, keep=False):
+        for side in self.sides:
+            side.gate.stop()
+        for hapi in self.hapis:
+            hapi.stop()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # --- cases
+
+    def token(self, number):
+        """(patient, clauses, narrower clauses, another patient) of the token with this number."""
+        rng = worlds.rng_for(self.seed, "token", number)
+        patient = rng.choice(self.group)
+        clauses = generate.token_scopes(rng, self.lore, patient)
+        return patient, clauses, generate.narrower(rng, self.lore, clauses, patient), rng.choice(self.group)
+
+    def request(self, number, at, patient):
+        return generate.request(worlds.rng_for(self.seed, "request", number, at), self.lore, patient, self.only)
+
+
+def manifest(kinds, agent_key, launcher_key, operations=False):
+    text = peers.manifest(kinds, agent_key, launcher_key)
+    text = text.replace('.rs ', '.cruds ').replace('.rs"', '.cruds"')
+    if operations:
+        text = text.replace('purpose_of_use = "TREAT"\n', 'purpose_of_use = "TREAT"\noperations = ["everything", "lastn"]\n', 1)
+    return text
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def judge(stage, hand, sessions, patient, clauses, narrow, asked):
+    """The problems of one request, by oracle; (problems, what was played)."""
+    wide, other, less, thief = sessions
+    here = checks.play(hand.wires[0], wide, asked, thief[0])
+    problems = [("brute force", text) for text in stage.checker.brute_force(patient, clauses, asked, here)]
+    there = None
+    if other:
+        there = checks.play(hand.wires[1], other, asked, thief[1], stage.bases)
+        problems += [("non-interference", text) for text in stage.difference.interference(here, there)]
+    lesser = None
+    if less:
+        lesser = checks.play(hand.wires[0], less, asked, thief[0])
+        problems += [("narrower token", text) for text in stage.checker.brute_force(patient, narrow, asked, lesser)]
+        problems += [("monotonicity", text) for text in checks.monotone(here, lesser)]
+    return problems, (here, there, lesser)
+
+
+def begin(stage, hand, patient, clauses, narrow, stranger):
+    """The sessions of one token: wide in both worlds, narrower, and a thief's token for each world; problems with the grant."""
+    problems = []
+    wide, why = hand.session(0, patient, clauses)
+    other, why_other = hand.session(1, patient, clauses)
+    if (wide is None) != (other is None):
+        return None, [("non-interference", f"a session in one world only: {why} / {why_other}")]
+    if wide is None:
+        return None, []
+    if wide.granted != other.granted:
+        problems.append(("non-interference", f"granted `{wide.granted}` in one world and `{other.granted}` in the other"))
+    asked = stage.tokens.clauses(" ".join(clauses))
+    for granted in stage.tokens.clauses(wide.granted):
+        if not any(granted.kind == one.kind and granted.letters <= one.letters and set(one.criteria) <= set(granted.criteria) for one in asked):
+            problems.append(("brute force", f"the token was granted `{granted.text}`, which was not asked for"))
+    less, _ = hand.session(0, patient, narrow)
+    thieves = [hand.session(at, stranger, ["patient/Patient.rs", "patient/Observation.rs"])[0] for at in (0, 1)]
+    return (wide, other, less, [thief.token for thief in thieves]), problems
+
+
+def work(stage, counter, queue, stop):
+    """One thread: takes token numbers until there are no more."""
+    hand = Hand(stage)
+    tally = collections.Counter()
+    while not stop.is_set():
+        with counter.get_lock():
+            number = counter.value
+            counter.value += 1
+        if number >= stage.token_count:
+            break
+        try:
+            patient, clauses, narrow, stranger = stage.token(number)
+            sessions, problems = begin(stage, hand, patient, clauses, narrow, stranger)
+            for oracle, problem in problems:
+                queue.put(("problem", number, None, oracle, problem))
+            tally["tokens"] += 1
+            if sessions is None:
+                tally["tokens refused"] += 1
+                queue.put(("tally", tally))
+                tally = collections.Counter()
+                continue
+            wide, less = stage.tokens.clauses(" ".join(clauses)), stage.tokens.clauses(" ".join(narrow))
+            for at in range(PER_TOKEN):
+                if stop.is_set():
+                    break
+                asked = stage.request(number, at, patient)
+                problems, (here, there, lesser) = judge(stage, hand, sessions, patient, wide, less, asked)
+                tally["requests"] += 1
+                tally["answers"] += sum(len(played.pages) for played in (here, there, lesser) if played)
+                tally[f"{asked['do']} {here.status}"] += 1
+                tally["released"] += sum(len(checks.released(played)) for played in (here, lesser) if played)
+                if asked.get("exact"):
+                    tally["exact"] += 1
+                for oracle, problem in problems[:2]:
+                    queue.put(("problem", number, at, oracle, problem))
+                if at % 10 == 9:
+                    queue.put(("tally", tally))
+                    tally = collections.Counter()
+        except Exception:  # noqa: BLE001  (a broken check must not pass for a finished one)
+            queue.put(("problem", number, None, "the suite itself", traceback.format_exc()[-1500:]))
+        queue.put(("tally", tally))
+        tally = collections.Counter()
+    queue.put(("tally", tally))
+
+
+def process(stage, counter, queue, stop, threads):
+    pool = [threading.Thread(target=work, args=(stage, counter, queue, stop), daemon=True) for _ in range(threads)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join()
+    queue.put(("done",))
+    queue.close()
+    queue.join_thread()
+
+
+def drive(stage, options):
+    """Runs all cases; (tally, problems)."""
+    context = multiprocessing.get_context("fork")
+    counter, queue, stop = context.Value("q", 0), context.Queue(), context.Event()
+    stage.token_count = -(-options.requests // PER_TOKEN)
+    share = max(1, options.threads // options.processes)
+    workers = [context.Process(target=process, args=(stage, counter, queue, stop, share), daemon=True) for _ in range(options.processes)]
+    for worker in workers:
+        worker.start()
+    tally, problems, left = collections.Counter(), [], len(workers)
+    began = shown = time.monotonic()
+    while left:
+        try:
+            item = queue.get(timeout=5)
+        except Exception:  # noqa: BLE001
+            item = None
+        if item is None:
+            if not any(worker.is_alive() for worker in workers):
+                problems.append((None, None, "the suite itself", "a worker process died"))
+                break
+        elif item[0] == "tally":
+            tally.update(item[1])
+        elif item[0] == "done":
+            left -= 1
+        else:
+            problems.append(item[1:])
+            if len(problems) <= 60:
+                say(f"  FAILS {item[3]} ({item[1]}.{item[2]}): {item[4][:600]}")
+            if len(problems) >= FAILURES_MAX:
+                stop.set()
+        if time.monotonic() - shown > 10:
+            shown = time.monotonic()
+            rate = tally["requests"] / (shown - began)
+            say(f"  {shown - began:5.0f} s  {tally['requests']} requests ({rate:.0f}/s), {tally['answers']} answers, {tally['tokens']} tokens, "
+                f"{tally['released']} records released, {len(problems)} failed")
+    for worker in workers:
+        worker.join(20)
+    return tally, problems, time.monotonic() - began
+
+
+# --- shrinking
+
+def fails(stage, hand, patient, clauses, narrow, stranger, asked, oracle):
+    """The problems of that oracle that this case still has."""
+    if not clauses:
+        return []
+    sessions, problems = begin(stage, hand, patient, clauses, narrow or clauses, stranger)
+    if sessions:
+        problems += judge(stage, hand, sessions, patient, stage.tokens.clauses(" ".join(clauses)),
+                          stage.tokens.clauses(" ".join(narrow)), asked)[0]
+    return [text for name, text in problems if name == oracle]
+
+
+def smaller(asked):
+    """The request with one thing taken out, every way."""
+    for part in ("params", "form", "entries"):
+        for at in range(len(asked.get(part, []))):
+            yield {**asked, part: asked[part][:at] + asked[part][at + 1:]}
+    for at, entry in enumerate(asked.get("entries", [])):
+        for less in smaller(entry):
+            yield {**asked, "entries": asked["entries"][:at] + [less] + asked["entries"][at + 1:]}
+    if asked.get("headers"):
+        yield {name: value for name, value in asked.items() if name != "headers"}
+
+
+def shrink(stage, hand, number, at, oracle):
+    patient, clauses, narrow, stranger = stage.token(number)
+    asked = stage.request(number, at, patient)
+    tries = 0
+
+    def still(less_clauses, less_narrow, less_asked):
+        nonlocal tries
+        tries += 1
+        return tries < 400 and bool(fails(stage, hand, patient, less_clauses, less_narrow, stranger, less_asked, oracle))
+
+    if not still(clauses, narrow, asked):
+        return patient, clauses, narrow, asked, ["did not happen again"]
+    again = True
+    while again and tries < 400:
+        again = False
+        for less in smaller(asked):
+            if still(clauses, narrow, less):
+                asked, again = less, True
+                break
+    for which in ("clauses", "narrow"):
+        size = max(1, len(clauses if which == "clauses" else narrow) // 2)
+        while size >= 1:
+            start = 0
+            while start < len(clauses if which == "clauses" else narrow):
+                now = clauses if which == "clauses" else narrow
+                less = now[:start] + now[start + size:]
+                if less and (still(less, narrow, asked) if which == "clauses" else still(clauses, less, asked)):
+                    clauses, narrow = (less, narrow) if which == "clauses" else (clauses, less)
+                else:
+                    start += size
+            size //= 2
+    return patient, clauses, narrow, asked, fails(stage, hand, patient, clauses, narrow, stranger, asked, oracle)
+
+
+def explain(stage, problems, most=6):
+    """Shrinks one failure of each kind and prints it whole."""
+    hand, seen = Hand(stage), set()
+    for number, at, oracle, text in problems:
+        if at is None or len(seen) >= most:
+            continue
+        patient, *_ = stage.token(number)
+        asked = stage.request(number, at, patient)
+        sign = (oracle, asked["do"], text[:24])
+        if sign in seen:
+            continue
+        seen.add(sign)
+        patient, clauses, narrow, asked, found = shrink(stage, hand, number, at, oracle)
+        say(f"\n--- {oracle}, seed {stage.seed}, case {number}.{at}")
+        say(f"patient   {patient}\nscopes    {' '.join(clauses)}\nnarrower  {' '.join(narrow)}\nrequest   {generate.text(asked)}")
+        for problem in found[:3]:
+            say(f"problem   {problem[:1200]}")
+        sessions, _ = begin(stage, hand, patient, clauses, narrow, patient)
+        if sessions:
+            _, played = judge(stage, hand, sessions, patient, stage.tokens.clauses(" ".join(clauses)), stage.tokens.clauses(" ".join(narrow)), asked)
+            for name, one in zip(("world A", "world B", "narrower"), played):
+                if one:
+                    for page in one.pages[:2]:
+                        say(f"{name:9} {page.status} {page.data[:1500].decode('utf-8', 'replace')}")
+        say(f"again     interop/oracles/run --seed {stage.seed} --case {number}.{at}" + (f" --only {stage.options.only}" if stage.options.only else "")
+            + (" --full" if stage.options.full else "") + (f" --patients {stage.options.patients}" if stage.options.patients else "")
+            + (" --operations" if stage.options.operations else ""))
+
+
+def one_case(stage, text):
+    number, at = map(int, text.split("."))
+    hand = Hand(stage)
+    patient, clauses, narrow, stranger = stage.token(number)
+    asked = stage.request(number, at, patient)
+    say(f"patient {patient}\nscopes {' '.join(clauses)}\nnarrower {' '.join(narrow)}\nrequest {generate.text(asked)}")
+    sessions, problems = begin(stage, hand, patient, clauses, narrow, stranger)
+    if sessions:
+        more, played = judge(stage, hand, sessions, patient, stage.tokens.clauses(" ".join(clauses)), stage.tokens.clauses(" ".join(narrow)), asked)
+        problems += more
+        for name, one in zip(("world A", "world B", "narrower"), played):
+            for page in one.pages if one else []:
+                say(f"{name} {page.status} {page.data[:3000].decode('utf-8', 'replace')}")
+    return [(number, at, oracle, text) for oracle, text in problems]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
+    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", help="these interactions alone, comma-separated: " + ",".join(generate.INTERACTIONS))
+    parser.add_argument("--patients", help="the patients whose records both worlds share, comma-separated")
+    parser.add_argument("--full", action="store_true", help="every patient of the data")
+    parser.add_argument("--operations", action="store_true", help="the task lists `everything` and `lastn`")
+    parser.add_argument("--case", help="one case again: TOKEN.REQUEST")
+    parser.add_argument("--stay", action="store_true", help="wait for a key before the requests, to look at the worlds")
+    parser.add_argument("--keep", action="store_true", help="keep logs")
+    parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "hilum"))
+    options = parser.parse_args()
+    say(f"seed {options.seed}")
+    stage = Stage(options)
+    began = time.monotonic()
+    problems, keep = [], options.keep
+    try:
+        stage.build()
+        if options.stay:
+            say(f"upstreams {stage.bases}, gates {[side.gate.base for side in stage.sides]}, logs in {stage.folder}; enter ends it")
+            input()
+        if options.case:
+            problems = one_case(stage, options.case)
+            tally = collections.Counter({"requests": 1})
+            for problem in problems:
+                say(f"FAILS {problem[2]}: {problem[3]}")
+        else:
+            tally, problems, took = drive(stage, options)
+            by_do = collections.Counter()
+            for name, count in tally.items():
+                if name.split(" ")[0] in generate.INTERACTIONS and " " in name:
+                    by_do[name] += count
+            say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(by_do.items())))
+            say(f"{tally['requests']} requests in {took:.0f} s, {tally['answers']} answers read, {tally['tokens']} tokens, {tally['exact']} told exactly, "
+                f"{tally['released']} records compared")
+            explain(stage, problems)
+        say(f"interop/oracles took {time.monotonic() - began:.0f} s, seed {options.seed}")
+        keep = keep or bool(problems)
+        failed = len({(number, at) for number, at, *_ in problems})
+        say(f"{tally['requests'] - failed} passed, {failed} failed")
+        return 1 if problems or not tally["requests"] else 0
+    finally:
+        if keep:
+            say(f"logs are in {stage.folder}")
+        stage.close(keep)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
