@@ -17,6 +17,10 @@ SUBSETTED = "SUBSETTED"
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: \d+")
 
 
+def words(text):
+    return set(WORD.findall(text)) | set(re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+", text))
+
+
 class Brute:
     def __init__(self, definitions, tokens, world, base, public, kinds, group):
         self.definitions, self.tokens, self.world, self.base, self.public = definitions, tokens, world, base, public
@@ -76,7 +80,7 @@ class Brute:
     def leaks(self, patient, answer, request_text):
         """Words in an answer by which another patient could be told."""
         text = LENGTH.sub(b"", answer.raw).decode("utf-8", "replace").replace(self.public, "")
-        found = set(WORD.findall(text)) | set(re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+", text))
+        found = words(text)
         if "\\u" in text and answer.body:
             found |= set(WORD.findall(json.dumps(answer.body, ensure_ascii=False)))
         if "%" in text:
@@ -85,7 +89,7 @@ class Brute:
         bad = found & self.forbidden[patient]
         if bad and answer.status == 200:
             # A search says in its self link what was applied, in the words of the one who asked.
-            bad -= set(WORD.findall(request_text))
+            bad -= words(request_text)
         return sorted(bad)[:5]
 
     # --- one record as answered

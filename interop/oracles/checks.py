@@ -1,5 +1,6 @@
 """The three oracles, applied to what came back for one request."""
 
+import json
 import re
 import urllib.parse
 
@@ -73,7 +74,8 @@ class Checker:
     def brute_force(self, patient, clauses, asked, played):
         """What is wrong with an answer, by brute force over the raw records."""
         problems = []
-        request_text = generate.text(asked) + " " + urllib.parse.unquote(" ".join(clause.text for clause in clauses))
+        request_text = generate.text(asked) + " " + " ".join(clause.text for clause in clauses)
+        request_text += " " + urllib.parse.unquote(request_text)
         for answer in played.pages:
             stolen = ("x-stolen", "1") in answer.headers
             if stolen and answer.status == 200:
@@ -247,6 +249,8 @@ class Checker:
         kind = asked["path"][-1] if asked["do"] != "post-search" else asked["path"][0]
         params = list(asked.get("params", [])) + list(asked.get("form", []))
         named = [value for name, value in params if kind == "Patient" and name == "_id"]
+        if played.status == 400 and b"include`" in played.pages[0].data:
+            return []  # which types a parameter points to is read more narrowly than its `target` says
         if self.type_refused(clauses, kind, "s"):
             return [] if played.status == 403 else [f"status {played.status}, not 403"]
         if any(patient not in value.split(",") for value in named):
@@ -284,7 +288,10 @@ class Checker:
         elif sure:
             include = seen["include"] - matches
             more, fewer = sorted(include - included - may), sorted(included - matches - include)
-            if more or fewer:
+            loose = [key for key in more if not self.anchored(key, matches)]
+            if more and not fewer and len(loose) == len(more):
+                problems.append(f"include without its match: {loose[:3]} came along with a record that was withheld")
+            elif more or fewer:
                 problems.append(f"includes: {more[:3]} too many ({len(more)}), {fewer[:3]} missing ({len(fewer)})")
         return problems
 
@@ -333,6 +340,12 @@ class Checker:
                             and self.brute.admissible(patient, clauses, self.brute.world.records[key], "rs")}
         return fit(out), fit(may), sure
 
+    def anchored(self, key, matches):
+        """Whether a released match refers to the record, or the other way round."""
+        records = self.brute.world.records
+        names = lambda source: {oracles.target(one, self.brute.base) for one in oracles.references(records[source], skip=())}
+        return any(key in names(match) for match in matches) or bool(names(key) & matches)
+
     def targets(self, kind, code):
         return set(self.brute.definitions.parameters[kind, code].get("target", []))
 
@@ -348,6 +361,7 @@ class Difference:
 
     def __init__(self, pairs):
         self.pairs = [(old.encode(), new.encode()) for old, new in pairs]
+        self.reordered = 0
 
     def plain(self, data):
         for old, new in self.pairs:
@@ -356,7 +370,17 @@ class Difference:
         data = UPDATED.sub(b'"lastUpdated":""', data)
         return SOURCE.sub(b'"source":""', data)
 
-    def interference(self, here, there):
+    def interference(self, here, there, asked):
+        """Differences; where only the order of entries differs, the upstream's own choice among equals, it is counted."""
+        problems = self.strictly(here, there)
+        if problems and here.status == there.status == 200 and asked["do"] in ("search", "post-search", "compartment", "everything"):
+            less = self.unordered(here, there)
+            if not less:
+                self.reordered += 1
+            return less
+        return problems
+
+    def strictly(self, here, there):
         if len(here.pages) != len(there.pages):
             return [f"{len(here.pages)} pages in one world, {len(there.pages)} in the other"]
         for number, (one, other) in enumerate(zip(here.pages, there.pages)):
@@ -372,6 +396,22 @@ class Difference:
                 at_byte = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
                 return [f"{at}bodies differ at byte {at_byte}: …{a[max(0, at_byte - 80):at_byte + 120]!r}… and …{b[max(0, at_byte - 80):at_byte + 120]!r}…"]
         return []
+
+
+    def unordered(self, here, there):
+        """The same entries, in any order and on any page; where not all pages were read, nothing that can be said."""
+        if not here.whole and not there.whole:
+            return []
+        both = []
+        for played in (here, there):
+            entries = []
+            for page in played.pages:
+                body = json.loads(self.plain(page.data) or b"{}")
+                entries += [json.dumps(without_names(entry), sort_keys=True) for entry in body.get("entry", [])]
+            both.append(sorted(set(entries)))
+        if both[0] == both[1] and len(here.pages) == len(there.pages):
+            return []
+        return [f"entries differ: {[one[:300] for one in set(both[0]) ^ set(both[1])][:2]}, {len(here.pages)} and {len(there.pages)} pages"]
 
 
 # --- oracle 3

@@ -64,9 +64,13 @@ class Lore:
 
     def kind(self, rng, patient=None):
         lot = rng.random()
-        if patient and lot < 0.45:
+        lean = getattr(rng, "lean", None)  # the types of the token, which is where there is something to see
+        if lean and lot < 0.7:
+            owned = [kind for kind in lean if kind in self.own.get(patient, ())]
+            return rng.choice(owned if owned and rng.random() < 0.7 else lean)
+        if patient and lot < 0.8:
             return rng.choice(sorted(self.own[patient]))
-        if lot < 0.8:
+        if lot < 0.92:
             return rng.choice([kind for kind in KINDS_OFTEN if kind in self.kinds])
         return rng.choice(self.kinds)
 
@@ -146,6 +150,7 @@ def token_scopes(rng, lore, patient):
     clauses = []
     kinds = set(rng.sample(lore.kinds, k=min(len(lore.kinds), rng.choice([1, 2, 4, 8, 20, 60]))))
     kinds |= set(rng.sample(KINDS_OFTEN, k=rng.choice([0, 2, 5, 12, 30]))) & set(lore.kinds)
+    kinds |= set(rng.sample(sorted(lore.own[patient]), k=min(len(lore.own[patient]), rng.choice([1, 4, 10, 40]))))
     if rng.random() < 0.6:
         kinds.add("Observation")
     if rng.random() < 0.55:
@@ -204,7 +209,8 @@ def narrower(rng, lore, clauses, patient):
     return list(dict.fromkeys(out))
 
 
-def request(rng, lore, patient, only):
+def request(rng, lore, patient, only, lean=()):
+    rng.lean = sorted(lean)
     names = [name for name in INTERACTIONS if name in only]
     do = rng.choices(names, weights=[INTERACTIONS[name] for name in names])[0]
     return MAKERS[do](rng, lore, patient)

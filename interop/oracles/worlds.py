@@ -250,13 +250,15 @@ def build(definitions, corpus, base, group, seed):
 
     second = World("B")
     counts = {"kept": len(kept), "absent": 0, "changed": 0, "same": 0}
+    instead = {}
     for key, resource in first.records.items():
         rng = rng_for(seed, "world", *key)
         if key in kept:
             second.records[key] = resource
         elif (lot := rng.random()) < 0.25 and not any(standing.is_kept(older) for older in first.earlier.get(key, [])):
             name = "none-" + hashlib.sha256("/".join(key).encode()).hexdigest()[:24]
-            second.records[(PLACEHOLDER, name)] = {"resourceType": PLACEHOLDER, "id": name, "code": {"text": "nothing"}}
+            instead[key] = (PLACEHOLDER, name)
+            second.records[instead[key]] = {"resourceType": PLACEHOLDER, "id": name, "code": {"text": "nothing"}}
             counts["absent"] += 1
         elif lot < 0.9:
             second.records[key] = changed(resource, rng, pool, keep, targets)
@@ -266,7 +268,9 @@ def build(definitions, corpus, base, group, seed):
             counts["same"] += 1
     for key, chain in first.earlier.items():
         rng = rng_for(seed, "earlier", *key)
-        if key in second.records:
+        if key in instead:
+            second.earlier[instead[key]] = [{**second.records[instead[key]], "code": {"text": f"nothing {at}"}} for at in range(len(chain))]
+        else:
             second.earlier[key] = [
                 older if standing.is_kept(older) else changed(older, rng, pool, keep, targets) for older in chain]
     more = leftovers(group, [key for key in kept], rng_for(seed, "more"), pool)
