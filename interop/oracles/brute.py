@@ -11,10 +11,10 @@ from worlds import Everything, WORD, identifying, key_of
 
 HEADERS = {
     "content-type", "cache-control", "x-content-type-options", "etag", "last-modified", "www-authenticate", "allow", "retry-after",
-    "content-length", "date", "location", "connection", "content-disposition", "access-control-allow-origin", "keep-alive", "vary",
+    "access-control-allow-methods", "access-control-allow-headers", "access-control-max-age", "content-length", "date", "location", "connection", "content-disposition", "access-control-allow-origin", "keep-alive", "vary",
 }
 SUBSETTED = "SUBSETTED"
-LENGTH = re.compile(rb"(?i)\r\ncontent-length: \d+")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: \d+|^HTTP/1.1 [^\r]*|\"lastUpdated\"\s*:\s*\"[^\"]*\"")
 
 
 def words(text):
@@ -69,7 +69,7 @@ class Brute:
                 ours.update(key)
             else:
                 theirs |= identifying(resource)
-        types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway"}
+        types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway", "FHIR", "SMART"}
         ids = {name for kind, name in self.world.records}
         # Plain words and short numbers are in every refusal; an id, a name or a number of five digits is somebody's.
         return {word for word in theirs - ours - types - {patient}
@@ -77,8 +77,10 @@ class Brute:
 
     # --- bytes
 
-    def leaks(self, patient, answer, request_text):
-        """Words in an answer by which another patient could be told."""
+    def leaks(self, patient, answer, request_text, public):
+        """Words in an answer by which another patient could be told; the public documents are the same for everybody."""
+        if public:
+            return []
         text = LENGTH.sub(b"", answer.raw).decode("utf-8", "replace").replace(self.public, "")
         found = words(text)
         if "\\u" in text and answer.body:

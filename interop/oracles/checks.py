@@ -67,7 +67,8 @@ def next_link(answer):
 # --- oracle 1
 
 class Checker:
-    def __init__(self, brute, lore, group, honest=True):
+    def __init__(self, brute, lore, group, offered, honest=True):
+        self.offered = offered
         self.brute, self.lore, self.group, self.honest = brute, lore, group, honest
         self.tokens = brute.tokens
 
@@ -81,7 +82,7 @@ class Checker:
             if stolen and answer.status == 200:
                 problems.append(f"another session's page link was answered {answer.status}")
             problems += self.envelope(answer, asked)
-            leaked = self.brute.leaks(patient, answer, request_text)
+            leaked = self.brute.leaks(patient, answer, request_text, asked["do"] == "metadata")
             if leaked:
                 problems.append(f"identifying words of other patients: {leaked}")
             if answer.status == 200 and answer.body is not None and not stolen:
@@ -197,9 +198,9 @@ class Checker:
     # --- exactness
 
     def exactly(self, patient, clauses, asked, played):
-        if not asked.get("exact"):
-            return []
         do = asked["do"]
+        if not asked.get("exact") or do not in self.offered:
+            return []
         if do == "read":
             return self.exact_read(patient, clauses, asked, played)
         if do in ("vread", "history"):

@@ -131,7 +131,7 @@ class Stage:
             self.sides.append(Side(name, gate, keys))
         self.brute = brutes.Brute(self.definitions, self.tokens, self.world, bases[0], self.sides[0].gate.base, self.kinds, self.group)
         self.lore = generate.Lore(self.definitions, self.tokens, self.world, self.brute, self.kinds, self.group, bases[0])
-        self.checker = checks.Checker(self.brute, self.lore, self.group)
+        self.checker = checks.Checker(self.brute, self.lore, self.group, self.options.offered.split(","))
         a, b = self.sides
         self.difference = checks.Difference([(b.gate.public, a.gate.public), (bases[1], bases[0])])
         say(f"ready after {time.monotonic() - began:.0f} s; own records: "
@@ -472,6 +472,7 @@ def main():
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", help="these interactions alone, comma-separated: " + ",".join(generate.INTERACTIONS))
+    parser.add_argument("--offered", default=",".join(generate.INTERACTIONS), help="interactions that must be answered, not only refused")
     parser.add_argument("--patients", help="the patients whose records both worlds share, comma-separated")
     parser.add_argument("--full", action="store_true", help="every patient of the data")
     parser.add_argument("--operations", action="store_true", help="the task lists `everything` and `lastn`")
