@@ -172,7 +172,9 @@ def foreign_extension(told):
 
 
 def wrong_type(told):
-    told.each(lambda record: record.update(resourceType=told.rng.choice(["Observation", "Patient", "Practitioner"])))
+    """A read answered with another type. In a search a wrong type cannot be told from a right one."""
+    if told.entries() is None:
+        told.each(lambda record: record.update(resourceType="Practitioner" if told.asked == "Observation" else "Observation"))
 
 
 def spliced(name):

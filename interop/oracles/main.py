@@ -7,6 +7,7 @@
 
 import argparse
 import collections
+import copy
 import functools
 import importlib.util
 import json
@@ -29,10 +30,12 @@ import checks  # noqa: E402
 import corpus as corpora  # noqa: E402
 import gate as gates  # noqa: E402
 import generate  # noqa: E402
+import hostile  # noqa: E402
 import oracle as oracles  # noqa: E402
 import tokens as scopes  # noqa: E402
 import wire  # noqa: E402
 import worlds  # noqa: E402
+import writes  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location("peers", HERE.parent / "hapi" / "main.py")
 peers = importlib.util.module_from_spec(_spec)
@@ -40,6 +43,7 @@ _spec.loader.exec_module(peers)
 
 PER_TOKEN = 80
 FAILURES_MAX = 25
+INSTANCES = {"read", "vread", "history", "conditional-read", "head", "binary"}
 AGENT, LAUNCHER, TASK = "chart-agent", "chart-desk", "whole-chart"
 
 
@@ -110,17 +114,17 @@ class Stage:
         every = {"Patient"} | set(self.definitions.compartment) | set(oracles.ADDED) | oracles.SHARED
         self.kinds = sorted(every & set(corpus.types()))
         self.group = self.choose(corpus, bases[0])
-        self.world, other, self.standing, counts = worlds.build(self.definitions, corpus, bases[0], self.group, self.seed)
-        worlds.rebase(other, bases[0], bases[1])
+        self.world, self.other, self.standing, counts = worlds.build(self.definitions, corpus, bases[0], self.group, self.seed)
+        worlds.rebase(self.other, bases[0], bases[1])
         self.hapis[1].wait()
-        threads = [threading.Thread(target=self.load, args=(world, base)) for world, base in ((self.world, bases[0]), (other, bases[1]))]
+        threads = [threading.Thread(target=self.load, args=(world, base)) for world, base in ((self.world, bases[0]), (self.other, bases[1]))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         if self.broken:
             raise SystemExit(self.broken)
-        say(f"world A: {len(self.world.records)} records; world B: {len(other.records)}, {json.dumps(counts)}; group {self.group}; "
+        say(f"world A: {len(self.world.records)} records; world B: {len(self.other.records)}, {json.dumps(counts)}; group {self.group}; "
             f"loaded after {time.monotonic() - began:.0f} s")
         self.tokens = scopes.Tokens(self.definitions)
         keys = [gates.Key(self.folder, name) for name in (AGENT, LAUNCHER)]
@@ -173,7 +177,7 @@ class Stage:
 
     def onboard(self, gate, keys):
         gate.people()
-        gate.hilum("check", "--config", str(gate.config), "--tenant", gate.tenant, "--patient=fx-p1", "--patient=smart-patient-A", check=False)
+        gate.hilum("check", "--config", str(gate.config), "--tenant", gate.tenant, *[f"--patient={name}" for name in self.group[:2]])
         path = gate.folder / "chart.toml"
         path.write_text(manifest(self.kinds, *keys, operations=self.options.operations))
         gate.hilum("apply", "-f", str(path), person=gates.OPERATOR)
@@ -354,6 +358,224 @@ def drive(stage, options):
     return tally, problems, time.monotonic() - began
 
 
+# --- the oracles themselves
+
+def check_oracles(stage):
+    """Answers made up here that leak in one way each: an oracle that lets one by would prove nothing."""
+    public, patient = stage.brute.public, "fx-p1"
+    clauses = stage.tokens.clauses("patient/Observation.rs?category=vital-signs patient/Patient.rs")
+    own, foreign = stage.world.records["Observation", "fx-o1"], stage.world.records["Observation", "fx-o2"]
+    asked = {"do": "search", "method": "GET", "path": ["Observation"], "params": [], "exact": False}
+
+    def answer(*resources, head=b"HTTP/1.1 200 OK\r\ncontent-type: application/fhir+json", **more):
+        bundle = {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "self", "url": f"{public}/Observation"}], "entry": [
+            {"fullUrl": f"{public}/{one['resourceType']}/{one['id']}", "resource": one, "search": {"mode": "match"}} for one in resources], **more}
+        headers = [tuple(line.split(": ", 1)) for line in head.decode().split("\r\n")[1:]]
+        return checks.Played([wire.Answer(200, head, headers, json.dumps(bundle).encode())], True)
+
+    laboratory = stage.world.records["Observation", "fx-ocat"] | {"category": [{"coding": [{"code": "laboratory"}]}]}
+    stage.world.records["Observation", "fx-oracle-lab"] = {**laboratory, "id": "fx-oracle-lab"}
+    cases = {
+        "another patient's record": answer(own, foreign),
+        "a record out of the slice": answer(own, stage.world.records["Observation", "fx-oracle-lab"]),
+        "a type that is not granted": answer(stage.world.records["Condition", "fx-c1"]),
+        "a display that is not the session's": answer(stage.world.records["Observation", "fx-oper"]),
+        "a changed value": answer({**own, "status": "amended"}),
+        "a total": answer(own, total=3),
+        "a name in a header": answer(own, head=b"HTTP/1.1 200 OK\r\netag: W/\"MRN-p2\""),
+        "an unknown header": answer(own, head=b"HTTP/1.1 200 OK\r\nset-cookie: a=b"),
+        "a name in a link": answer(own, link=[{"relation": "self", "url": f"{public}/Observation?x=MRN-p2"}]),
+    }
+    for name, played in cases.items():
+        if not stage.checker.brute_force(patient, clauses, asked, played):
+            raise SystemExit(f"the brute-force oracle does not see {name}")
+    if found := stage.checker.brute_force(patient, clauses, asked, answer(own)):
+        raise SystemExit(f"the brute-force oracle sees what is not there: {found}")
+    if not stage.checker.brute_force(patient, clauses, {**asked, "exact": True}, answer(own)):
+        raise SystemExit("the brute-force oracle does not miss a record")
+    del stage.world.records["Observation", "fx-oracle-lab"]
+    if not stage.difference.interference(answer(own), answer({**own, "status": "amended"}), asked) or stage.difference.interference(answer(own), answer(own), asked):
+        raise SystemExit("the oracle of non-interference is wrong")
+    if not checks.monotone(answer(own), answer(own, foreign)) or not checks.monotone(answer(own), answer({**own, "status": "amended"})):
+        raise SystemExit("the oracle of monotonicity is wrong")
+
+
+# --- writes
+
+def drive_writes(stage, options):
+    """Writes in both worlds, one after the other; the upstream says what changed. (tally, problems, seconds)"""
+    began = time.monotonic()
+    hand, tally, problems = Hand(stage), collections.Counter(), []
+    upstreams = [writes.Upstream(base) for base in stage.bases]
+    number = 2_000_000
+    while tally["requests"] < options.writes and len(problems) < FAILURES_MAX:
+        number += 1
+        patient, clauses, _, stranger = stage.token(number)
+        sessions, found = begin(stage, hand, patient, clauses, clauses[:1], stranger)
+        problems += [(number, None, oracle, text) for oracle, text in found]
+        if sessions is None:
+            continue
+        read = stage.tokens.clauses(" ".join(clauses))
+        lean = {clause.kind for clause in read if clause.letters & set("cud")} & set(stage.kinds)
+        for at in range(24):
+            asked = writes.request(stage.seed, number, at, stage.lore, patient, lean)
+            here = checks.play(hand.wires[0], sessions[0], asked)
+            there = checks.play(hand.wires[1], sessions[1], asked, None, stage.bases)
+            found = [f"status {here.status} in one world, {there.status} in the other"] if here.status != there.status else []
+            if here.status not in checks.REFUSALS | {200, 201, 204, 409, 412}:
+                found.append(f"status {here.status}: {here.pages[0].data[:200]!r}")
+            found += writes.returned(stage, patient, asked, here.pages[0])
+            found += writes.judge(stage, patient, read, upstreams[0].changes())
+            tally["requests"] += 1
+            tally[f"{asked['do']} {here.status}"] += 1
+            for text in found[:2]:
+                problems.append((number, at, "writes", text))
+                say(f"  FAILS writes ({number}.{at}): {generate.text(asked)[:700]} as {patient} with {' '.join(clauses)[:300]}: {text[:500]}")
+        if tally["requests"] % 240 == 0:
+            say(f"  {time.monotonic() - began:5.0f} s  {tally['requests']} writes, {len(problems)} failed")
+    return tally, problems, time.monotonic() - began
+
+
+# --- a hostile upstream
+
+class Pair:
+    """Two more gates, each before a proxy that misbehaves, and the hand that plays with them, in lockstep."""
+
+    def __init__(self, stage, number):
+        self.stage, port = stage, peers.free_ports(6)
+        strangers, other = {}, stage.other
+        for key in stage.world.records:
+            if key in other.records and not stage.standing.is_kept(stage.world.records[key]) and key[0] != worlds.PLACEHOLDER:
+                strangers.setdefault(key[0], []).append(key)
+        self.proxies = [hostile.Proxy(port + at, stage.hapis[at].authority, world, strangers) for at, world in enumerate((stage.world, other))]
+        self.sides = []
+        keys = stage.sides[0].keys
+        for at, proxy in enumerate(self.proxies):
+            gate = gates.Gate(stage.options.binary, stage.folder / f"hostile-{number}-{'AB'[at]}", port + 2 + 2 * at, proxy.base)
+            gate.start()
+            stage.onboard(gate, keys)
+            self.sides.append(Side("AB"[at], gate, keys))
+        self.stage_like = copy.copy(stage)
+        self.stage_like.sides = self.sides
+        self.stage_like.bases = [proxy.base for proxy in self.proxies]
+        self.stage_like.brute = copy.copy(stage.brute)
+        self.stage_like.brute.public, self.stage_like.brute.known = self.sides[0].gate.base, {}
+        self.stage_like.checker = checks.Checker(self.stage_like.brute, stage.lore, stage.group, [], honest=False)
+        a, b = self.sides
+        self.stage_like.difference = checks.Difference([(b.gate.public, a.gate.public), (self.proxies[1].base, self.proxies[0].base),
+                                                        (stage.bases[1], stage.bases[0])])
+        self.hand = Hand(self.stage_like)
+
+    def misbehave(self, faults, seed):
+        for proxy in self.proxies:
+            proxy.faults, proxy.seed = tuple(faults), seed
+
+    def prove(self):
+        """The operator looks: the filters are proved again, so that one episode does not silence the next."""
+        self.misbehave((), 0)
+        for side in self.sides:
+            side.gate.hilum("check", "--config", str(side.gate.config), "--tenant", side.gate.tenant,
+                            *[f"--patient={name}" for name in self.stage.group[:2]], check=False)
+
+    def episode(self, faults, number, size, tally, report):
+        stage, seed = self.stage_like, f"{self.stage.seed}/{number}"
+        patient, clauses, narrow, stranger = stage.token(number)
+        self.misbehave((), 0)
+        sessions, problems = begin(stage, self.hand, patient, clauses, narrow, stranger)
+        if sessions is None:
+            return
+        wide, other, less, thief = sessions
+        spare, _ = self.hand.session(1, patient, narrow)
+        reads, lesser_reads = stage.tokens.clauses(" ".join(clauses)), stage.tokens.clauses(" ".join(narrow))
+        self.misbehave(faults, seed)
+        stage.checker.altered = bool(hostile.ALTERING & set(faults))
+        silenced = False
+        for at in range(size):
+            asked = self.stage.request(number, at, patient)
+            here = checks.play(self.hand.wires[0], wide, asked, thief[0], (self.stage.bases[0], stage.bases[0]))
+            there = checks.play(self.hand.wires[1], other, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
+            problems += [("brute force", text) for text in stage.checker.brute_force(patient, reads, asked, here)]
+            if not hostile.UNCOMPARABLE & set(faults):
+                found = stage.difference.interference(here, there, asked)
+                if found and {here.status, there.status} == {404, 502} and asked["do"] in INSTANCES:
+                    # p10 wants 502 for what cannot be judged, p2 the answer of an absent instance; both cannot be had.
+                    tally["existence seen through an answer that cannot be read"] += 1
+                    found = []
+                problems += [("non-interference", text) for text in found]
+            lesser = None
+            if less and spare:
+                lesser = checks.play(self.hand.wires[0], less, asked, thief[0], (self.stage.bases[0], stage.bases[0]))
+                checks.play(self.hand.wires[1], spare, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
+                problems += [("narrower token", text) for text in stage.checker.brute_force(patient, lesser_reads, asked, lesser)]
+                if here.status == 200 and not hostile.UNCOMPARABLE & set(faults):
+                    problems += [("monotonicity", text) for text in checks.monotone(here, lesser)]
+            tally["requests"] += 1
+            tally["answers"] += sum(len(played.pages) for played in (here, there, lesser) if played)
+            tally[f"status {here.status}"] += 1
+            tally["released"] += sum(len(checks.released(played)) for played in (here, lesser) if played)
+            silenced |= any(b"hilum check" in page.data for played in (here, there, lesser) if played for page in played.pages)
+            silenced |= "foreign" in " ".join(faults) or "ignore" in " ".join(faults)
+            for oracle, text in problems[:2]:
+                report(number, at, oracle, f"[{'+'.join(faults)}] {generate.text(asked)[:300]} as {patient} with {' '.join(clauses)[:400]}: {text}")
+            problems = []
+        if silenced:
+            self.prove()
+            tally["proved again"] += 1
+
+    def stop(self):
+        for side in self.sides:
+            side.gate.stop()
+        for proxy in self.proxies:
+            proxy.stop()
+
+
+def drive_hostile(stage, options):
+    """Every fault alone, then random combinations; (tally, problems, seconds)."""
+    began = time.monotonic()
+    pairs = [Pair(stage, number) for number in range(options.pairs)]
+    say(f"{len(pairs)} pairs of gates before misbehaving upstreams after {time.monotonic() - began:.0f} s")
+    size = 24
+    names = options.faults.split(",") if options.faults else sorted(hostile.FAULTS)
+    episodes = [(name,) for name in names]
+    rng = worlds.rng_for(stage.seed, "combinations")
+    while len(episodes) * size < options.requests:
+        episodes.append(tuple(rng.sample(names, k=min(len(names), rng.choice([1, 2, 2, 3, 4, 6])))))
+    todo = collections.deque(enumerate(episodes, 1_000_000))
+    tally, problems, lock = collections.Counter(), [], threading.Lock()
+
+    def report(number, at, oracle, text):
+        with lock:
+            problems.append((number, at, oracle, text))
+            if len(problems) <= 40:
+                say(f"  FAILS {oracle} ({number}.{at}): {text[:1200]}")
+
+    def run(pair):
+        while todo and len(problems) < FAILURES_MAX:
+            number, faults = todo.popleft()
+            mine = collections.Counter()
+            try:
+                pair.episode(faults, number, size, mine, report)
+            except Exception:  # noqa: BLE001
+                report(number, None, "the suite itself", f"[{'+'.join(faults)}] " + traceback.format_exc()[-1200:])
+            with lock:
+                tally.update(mine)
+                tally["episodes"] += 1
+
+    threads = [threading.Thread(target=run, args=(pair,), daemon=True) for pair in pairs]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(10 / len(threads))
+        say(f"  {time.monotonic() - began:5.0f} s  {tally['requests']} requests, {tally['answers']} answers, {tally['episodes']} of {len(episodes)} episodes, "
+            f"{tally['released']} records released, {len(problems)} failed")
+    took = time.monotonic() - began
+    for pair in pairs:
+        pair.stop()
+    return tally, problems, took
+
+
 # --- shrinking
 
 def fails(stage, hand, patient, clauses, narrow, stranger, asked, oracle):
@@ -477,6 +699,10 @@ def main():
     parser.add_argument("--full", action="store_true", help="every patient of the data")
     parser.add_argument("--operations", action="store_true", help="the task lists `everything` and `lastn`")
     parser.add_argument("--case", help="one case again: TOKEN.REQUEST")
+    parser.add_argument("--writes", type=int, default=480, help="writes after the reads")
+    parser.add_argument("--hostile", action="store_true", help="before an upstream that misbehaves: every fault alone, then combinations")
+    parser.add_argument("--faults", help="with --hostile: these alone and their combinations, comma-separated")
+    parser.add_argument("--pairs", type=int, default=3, help="with --hostile: pairs of gates at once")
     parser.add_argument("--ask", help="one request of your own, `GET Observation?code=1`, with --scopes and --patient")
     parser.add_argument("--scopes", default="patient/Patient.rs patient/Observation.rs", help="the token for --ask")
     parser.add_argument("--patient", default="fx-p1", help="the patient for --ask")
@@ -491,6 +717,7 @@ def main():
     problems, keep = [], options.keep
     try:
         stage.build()
+        check_oracles(stage)
         if options.stay:
             say(f"upstreams {stage.bases}, gates {[side.gate.base for side in stage.sides]}, logs in {stage.folder}; enter ends it")
             input()
@@ -499,6 +726,10 @@ def main():
             tally = collections.Counter({"requests": 1})
             for problem in problems:
                 say(f"FAILS {problem[2]}: {problem[3]}")
+        elif options.hostile:
+            tally, problems, took = drive_hostile(stage, options)
+            say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(tally.items())))
+            say(f"{tally['requests']} requests to a misbehaving upstream in {took:.0f} s, {tally['answers']} answers read")
         else:
             tally, problems, took = drive(stage, options)
             by_do = collections.Counter()
@@ -512,6 +743,11 @@ def main():
             say(f"{tally['requests']} requests in {took:.0f} s, {tally['answers']} answers read, {tally['tokens']} tokens, {tally['exact']} told exactly, "
                 f"{tally['released']} records compared")
             explain(stage, problems)
+            if options.writes and not problems:
+                more, problems, took = drive_writes(stage, options)
+                say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(more.items())))
+                say(f"{more['requests']} writes in {took:.0f} s")
+                tally["requests"] += more["requests"]
         say(f"interop/oracles took {time.monotonic() - began:.0f} s, seed {options.seed}")
         keep = keep or bool(problems)
         failed = len({(number, at) for number, at, *_ in problems})
