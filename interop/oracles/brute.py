@@ -64,8 +64,7 @@ class Brute:
             (key, version) for key, chain in self.world.earlier.items() for version in chain]
         for key, resource in everything:
             if self.oracle.is_own(resource, patient):
-                ours.update(WORD.findall(json.dumps(resource, ensure_ascii=False)))
-                ours.update(re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+", json.dumps(resource)))
+                ours |= words(json.dumps(self.masked(resource, "", patient), ensure_ascii=False))
                 ours.update(key)
             else:
                 theirs |= identifying(resource)
@@ -74,6 +73,21 @@ class Brute:
         # Plain words and short numbers are in every refusal; an id, a name or a number of five digits is somebody's.
         return {word for word in theirs - ours - types - {patient}
                 if not re.fullmatch(r"\d{1,4}|[a-z.-]+", word) or word in ids and not re.fullmatch(r"[a-z]+|\d{1,4}", word)}
+
+    def masked(self, value, name, patient):
+        """A record as far as its own session may see it (p11), for its words."""
+        if isinstance(value, dict):
+            if oracles.is_reference(value, name):
+                named = oracles.target(value, self.base)
+                if "reference" not in value or oracles.names_patient(value) and named != ("Patient", patient):
+                    return {}
+                if named and named != ("Patient", patient) and not self.own(patient, named):
+                    return {"reference": value["reference"]}
+                return value
+            return {inner: self.masked(one, inner, patient) for inner, one in value.items()}
+        if isinstance(value, list):
+            return [self.masked(one, name, patient) for one in value]
+        return value
 
     # --- bytes
 

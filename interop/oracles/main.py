@@ -42,6 +42,7 @@ peers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(peers)
 
 PER_TOKEN = 80
+EPOCH = 100_000  # then other worlds: HAPI keeps every search in memory
 FAILURES_MAX = 25
 INSTANCES = {"read", "vread", "history", "conditional-read", "head", "binary"}
 AGENT, LAUNCHER, TASK = "chart-agent", "chart-desk", "whole-chart"
@@ -318,11 +319,11 @@ def process(stage, counter, queue, stop, threads):
     queue.join_thread()
 
 
-def drive(stage, options):
+def drive(stage, options, size):
     """Runs all cases; (tally, problems)."""
     context = multiprocessing.get_context("fork")
     counter, queue, stop = context.Value("q", 0), context.Queue(), context.Event()
-    stage.token_count = -(-options.requests // PER_TOKEN)
+    stage.token_count = -(-size // PER_TOKEN)
     share = max(1, options.threads // options.processes)
     workers = [context.Process(target=process, args=(stage, counter, queue, stop, share), daemon=True) for _ in range(options.processes)]
     for worker in workers:
@@ -538,7 +539,7 @@ def drive_hostile(stage, options):
     names = options.faults.split(",") if options.faults else sorted(hostile.FAULTS)
     episodes = [(name,) for name in names]
     rng = worlds.rng_for(stage.seed, "combinations")
-    while len(episodes) * size < options.requests:
+    while len(episodes) * size < options.misbehaved:
         episodes.append(tuple(rng.sample(names, k=min(len(names), rng.choice([1, 2, 2, 3, 4, 6])))))
     todo = collections.deque(enumerate(episodes, 1_000_000))
     tally, problems, lock = collections.Counter(), [], threading.Lock()
@@ -700,9 +701,10 @@ def main():
     parser.add_argument("--operations", action="store_true", help="the task lists `everything` and `lastn`")
     parser.add_argument("--case", help="one case again: TOKEN.REQUEST")
     parser.add_argument("--writes", type=int, default=480, help="writes after the reads")
-    parser.add_argument("--hostile", action="store_true", help="before an upstream that misbehaves: every fault alone, then combinations")
-    parser.add_argument("--faults", help="with --hostile: these alone and their combinations, comma-separated")
-    parser.add_argument("--pairs", type=int, default=3, help="with --hostile: pairs of gates at once")
+    parser.add_argument("--misbehaved", type=int, default=2400, help="requests before an upstream that misbehaves: every fault alone, then combinations")
+    parser.add_argument("--hostile", action="store_true", help="these alone")
+    parser.add_argument("--faults", help="these faults alone and their combinations, comma-separated")
+    parser.add_argument("--pairs", type=int, default=3, help="pairs of gates before misbehaving upstreams at once")
     parser.add_argument("--ask", help="one request of your own, `GET Observation?code=1`, with --scopes and --patient")
     parser.add_argument("--scopes", default="patient/Patient.rs patient/Observation.rs", help="the token for --ask")
     parser.add_argument("--patient", default="fx-p1", help="the patient for --ask")
@@ -711,10 +713,25 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep logs")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "hilum"))
     options = parser.parse_args()
+    passed = failed = 0
+    left = options.requests
+    while True:
+        size = min(left, EPOCH)
+        more, fewer = epoch(options, size)
+        passed, failed, left = passed + more, failed + fewer, left - size
+        if left <= 0 or failed or options.case or options.ask:
+            break
+        options.seed += 1  # other patients, other worlds
+    say(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def epoch(options, size):
+    """One pair of worlds; (passed, failed)."""
     say(f"seed {options.seed}")
     stage = Stage(options)
     began = time.monotonic()
-    problems, keep = [], options.keep
+    problems, keep, total = [], options.keep, 0
     try:
         stage.build()
         check_oracles(stage)
@@ -722,41 +739,47 @@ def main():
             say(f"upstreams {stage.bases}, gates {[side.gate.base for side in stage.sides]}, logs in {stage.folder}; enter ends it")
             input()
         if options.case or options.ask:
-            problems = one_case(stage, options)
-            tally = collections.Counter({"requests": 1})
+            problems, total = one_case(stage, options), 1
             for problem in problems:
                 say(f"FAILS {problem[2]}: {problem[3]}")
-        elif options.hostile:
-            tally, problems, took = drive_hostile(stage, options)
-            say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(tally.items())))
-            say(f"{tally['requests']} requests to a misbehaving upstream in {took:.0f} s, {tally['answers']} answers read")
-        else:
-            tally, problems, took = drive(stage, options)
-            by_do = collections.Counter()
-            for name, count in tally.items():
-                if name.split(" ")[0] in generate.INTERACTIONS and " " in name:
-                    by_do[name] += count
-            say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(by_do.items())))
-            for name, count in sorted(tally.items()):
-                if name.startswith(("tolerated", "in another", "tokens refused")):
-                    say(f"  {name}: {count}")
+        if not (options.case or options.ask or options.hostile):
+            tally, problems, took = drive(stage, options, size)
+            total += tally["requests"]
+            told(tally)
             say(f"{tally['requests']} requests in {took:.0f} s, {tally['answers']} answers read, {tally['tokens']} tokens, {tally['exact']} told exactly, "
                 f"{tally['released']} records compared")
             explain(stage, problems)
-            if options.writes and not problems:
-                more, problems, took = drive_writes(stage, options)
-                say("  " + ", ".join(f"{name}: {count}" for name, count in sorted(more.items())))
-                say(f"{more['requests']} writes in {took:.0f} s")
-                tally["requests"] += more["requests"]
+        if not (options.case or options.ask) and (options.hostile or options.misbehaved and not problems):
+            tally, more, took = drive_hostile(stage, options)
+            problems += more
+            total += tally["requests"]
+            told(tally)
+            say(f"{tally['requests']} requests before a misbehaving upstream in {took:.0f} s, {tally['answers']} answers read")
+        if not (options.case or options.ask or options.hostile) and options.writes and not problems:
+            tally, problems, took = drive_writes(stage, options)
+            total += tally["requests"]
+            told(tally)
+            say(f"{tally['requests']} writes in {took:.0f} s")
         say(f"interop/oracles took {time.monotonic() - began:.0f} s, seed {options.seed}")
         keep = keep or bool(problems)
         failed = len({(number, at) for number, at, *_ in problems})
-        say(f"{tally['requests'] - failed} passed, {failed} failed")
-        return 1 if problems or not tally["requests"] else 0
+        return max(0, total - failed), failed
     finally:
         if keep:
             say(f"logs are in {stage.folder}")
         stage.close(keep)
+
+
+def told(tally):
+    """The counts of a part, on as many lines as they need."""
+    line = "  "
+    for name, count in sorted(tally.items()):
+        if name not in ("requests", "answers", "released", "exact", "tokens"):
+            if len(line) > 110:
+                say(line)
+                line = "  "
+            line += f"{name}: {count}, "
+    say(line.rstrip(", "))
 
 
 if __name__ == "__main__":
