@@ -8,7 +8,7 @@ use testkit::world::World;
 
 fuzz_target!(|text: &str| {
     let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
-    let raw = Raw { method: Method::Get, path, query, accept: None, body: false };
+    let raw = Raw::plain(Method::Get, path, query);
     let Ok(interaction) = read(&raw) else { return };
     if let Interaction::Search(search) = &interaction
         && search.inference.is_empty()

@@ -1,6 +1,6 @@
 //! The CapabilityStatement: says what this is, and what it is not.
 
-use fhir::params::ParamKind;
+use fhir::params::{ParamKind, SearchParam};
 use serde_json::{Value, json};
 
 use crate::search::table;
@@ -10,7 +10,11 @@ use crate::time;
 /// The statement for what is on the shelf.
 pub(crate) fn statement(shelf: &Shelf, base: &str, now: i64, token_url: Option<&str>) -> Value {
     let resources: Vec<Value> = shelf.kinds().map(resource).collect();
-    let mut rest = json!({"mode": "server", "resource": resources});
+    let mut rest = json!({
+        "mode": "server",
+        "resource": resources,
+        "interaction": [{"code": "transaction"}, {"code": "batch"}]
+    });
     if let (Some(rest), Some(token_url)) = (rest.as_object_mut(), token_url) {
         let service = json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}]});
         let uris = json!([{"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
@@ -41,13 +45,43 @@ fn resource(kind: &str) -> Value {
         .filter(|parameter| parameter.kind == ParamKind::Reference)
         .map(|parameter| format!("{kind}:{}", parameter.name))
         .collect();
-    json!({
+    let reverse: Vec<String> = ["Encounter", "Observation", "Provenance"]
+        .into_iter()
+        .flat_map(|source| table::all(source).map(move |parameter| (source, parameter)))
+        .filter(|(_, parameter)| parameter.kind == ParamKind::Reference && targets(parameter, kind))
+        .map(|(source, parameter)| format!("{source}:{}", parameter.name))
+        .collect();
+    let interactions: Vec<Value> = INTERACTIONS.iter().map(|code| json!({ "code": code })).collect();
+    let mut resource = json!({
         "type": kind,
-        "interaction": [{"code": "read"}, {"code": "vread"}, {"code": "search-type"}],
-        "versioning": "versioned",
+        "interaction": interactions,
+        "versioning": "versioned-update",
         "readHistory": true,
+        "updateCreate": true,
+        "conditionalCreate": false,
         "conditionalRead": "full-support",
+        "conditionalUpdate": false,
+        "conditionalDelete": "not-supported",
         "searchInclude": includes,
+        "searchRevInclude": reverse,
         "searchParam": parameters
-    })
+    });
+    let operation = OPERATIONS.iter().find(|(owner, ..)| *owner == kind);
+    if let (Some(members), Some((_, name, definition))) = (resource.as_object_mut(), operation) {
+        members.insert("operation".to_owned(), json!([{"name": name, "definition": definition}]));
+    }
+    resource
+}
+
+/// What can be done with every type.
+const INTERACTIONS: [&str; 7] = ["read", "vread", "history-instance", "search-type", "create", "update", "delete"];
+
+/// Operations by the type they are called on.
+const OPERATIONS: [(&str, &str, &str); 2] = [
+    ("Patient", "everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ("Observation", "lastn", "http://hl7.org/fhir/OperationDefinition/Observation-lastn"),
+];
+
+fn targets(parameter: &SearchParam, kind: &str) -> bool {
+    kind.parse().is_ok_and(|kind| parameter.targets.contains(&kind))
 }

@@ -15,6 +15,10 @@ pub enum Place {
 }
 
 /// One way to misbehave. Several can be on at once; none touches `/metadata`, `/.well-known` or `/token` but those named for it.
+///
+/// Faults of resources and Bundles meet every one that leaves: read, found, told by a history or an operation, or in an
+/// answer to a write. Those that answer something else altogether (a page of HTML, XML, a redirect, 304, a stack trace,
+/// [`Fault::OutcomeWith200`]) leave a write undone; all others do it first, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Searches act as if this parameter (name without modifier, e.g. `patient`) had not been sent.
@@ -67,7 +71,7 @@ pub enum Fault {
     },
     /// Every resource has the member `valueQuantity.value` written as these digits (e.g. `1.10`, `1e400`).
     NumberText(String),
-    /// Waits before the status line.
+    /// Waits before the status line; a write is done before that.
     SlowHeaders(Duration),
     /// Sends half of the body, then waits before the rest.
     SlowBody(Duration),
@@ -111,9 +115,68 @@ pub enum Fault {
     TokenSlow(Duration),
     /// The CapabilityStatement is JSON `null`, no resource.
     MalformedCapabilities,
+    /// Writes pass over `If-Match`, in a transaction too.
+    IgnoreIfMatch,
+    /// What is stored is not what was sent: `subject`, `patient`, `beneficiary` and `for` become this reference first.
+    RewriteSubject(String),
+    /// Another system puts this resource right before a write or transaction is done.
+    Raced(Value),
+    /// Writes and transactions answer 409, as if another had come first; nothing is written.
+    WriteConflict,
+    /// A write is done, and its answer (or its entry in a transaction's) carries this resource instead.
+    WriteAnswersOther(String),
+    /// A write is done, and its answer (or its entry) has this instance (`Type/id`) as its location.
+    WriteLocation(String),
+    /// A create or update is done and answered 200 with an OperationOutcome of this text; in a transaction, so is its entry.
+    WriteOutcome(String),
+    /// The request is carried out, and the connection closed before the status line.
+    CutBeforeAnswer,
+    /// The request is carried out and answered 202, unasked, without body and with this Content-Location.
+    Accepted(String),
+    /// A history also has every version of this instance (`Type/id`).
+    HistoryWithForeign(String),
+    /// A history is that of this instance (`Type/id`) instead.
+    HistoryOfOther(String),
+    /// History entries carry no resource.
+    HistoryWithoutResources,
+    /// The answer to a transaction or batch lacks so many of its last entries.
+    ResponseShort(usize),
+    /// The answer to a transaction or batch has its entries in reverse order.
+    ResponseReversed,
+    /// Every entry of the answer to a transaction or batch has an outcome of this text, beside what else it has.
+    ResponseOutcome(String),
+    /// `$everything` holds the charts of all patients.
+    EverythingOfEveryone,
+    /// `$lastn` takes the latest of all patients.
+    LastnIgnoresPatient,
+    /// The content of every Binary is these bytes. ([`Fault::OtherResource`] answers with another Binary altogether.)
+    BinaryBytes(Vec<u8>),
+    /// Every Binary has this content type, e.g. `text/html`.
+    BinaryType(String),
+    /// Every page but the first also has this resource (`Type/id`) as a match.
+    ForeignNextPage(String),
+    /// Copies of this resource (`Type/id`), each under an id of its own, follow the entries of every list until the
+    /// body has so many bytes. They are made while they are sent.
+    Flood {
+        /// What is copied.
+        reference: String,
+        /// Total size, about.
+        bytes: u64,
+    },
+    /// A read's resource has a narrative so long that the body has this many bytes.
+    LongNarrative(u64),
 }
 
 impl Fault {
+    /// Whether it makes this parameter count for nothing.
+    pub(crate) fn ignores(&self, name: &str) -> bool {
+        match self {
+            Self::IgnoreParameter(ignored) => ignored == name,
+            Self::IgnoreAllParameters => true,
+            _ => false,
+        }
+    }
+
     /// A second `subject` that names this patient, before the true one (RD-30).
     #[must_use]
     pub fn duplicate_subject(reference: &str, place: Place) -> Self {

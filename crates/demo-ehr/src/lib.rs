@@ -1,7 +1,7 @@
 //! A small in-memory FHIR R4 upstream with synthetic patients and fault modes, for demonstrations and tests.
 //!
 //! A demonstration upstream, not a FHIR server product: it holds generated people only, forgets everything when it
-//! stops, reads and searches but does not write, and can be told to misbehave in many ways ([`Fault`]).
+//! stops, and can be told to misbehave in many ways ([`Fault`]).
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -12,6 +12,7 @@
 //! # Ok(()) }
 //! ```
 
+mod base64;
 mod capability;
 mod fault;
 mod fixture;
@@ -33,7 +34,7 @@ pub use fixture::fixture;
 pub use requests::{Requests, Seen};
 pub use search::UnknownParameters;
 pub use serve::Running;
-pub use serve::route::PageLinks;
+pub use serve::listing::PageLinks;
 pub use serve::token::Auth;
 
 /// Fewest patients a generated hospital has.
@@ -98,7 +99,7 @@ impl DemoEhr {
     /// Marks an instance deleted: reads answer 410.
     #[must_use]
     pub fn deleted(mut self, kind: &str, id: &str) -> Self {
-        self.shelf.delete(kind, id);
+        self.shelf.delete(kind, id, self.now);
         self
     }
 

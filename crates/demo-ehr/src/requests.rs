@@ -3,8 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
+
 /// Most requests kept; the oldest go first.
 const KEPT_MAX: usize = 10_000;
+/// Most bytes of bodies kept: eight of the largest writes, and any number of searches.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One request as it arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,7 +21,7 @@ pub struct Seen {
     pub query: String,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Body, as far as this server read it.
+    /// Body; empty when there was none, or when it was longer than this server reads.
     pub body: String,
 }
 
@@ -32,6 +36,25 @@ impl Seen {
     #[must_use]
     pub fn target(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+    }
+
+    /// The body as JSON, when it is some.
+    #[must_use]
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_str(&self.body).ok()
+    }
+
+    /// Whether it asks for a change: a create, an update, a patch, a delete, or a Bundle of requests at the base.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        match self.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => false,
+            "POST" => {
+                let last = self.path.rsplit('/').next().unwrap_or("");
+                self.path != "/token" && last != "_search" && !last.starts_with('$')
+            }
+            _ => true,
+        }
     }
 
     /// Decoded query parameters of that name.
@@ -64,6 +87,18 @@ impl Requests {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
     }
 
+    /// Those that ask for a change, oldest first.
+    #[must_use]
+    pub fn writes(&self) -> Vec<Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|seen| seen.is_write()).cloned().collect()
+    }
+
+    /// Whether nothing was received.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
     /// How many are kept.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -79,6 +114,14 @@ impl Requests {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= KEPT_MAX {
             all.pop_front();
+        }
+        // Small bodies cannot reach the limit, so only a large one pays for the sum.
+        if seen.body.len() > BYTES_MAX / KEPT_MAX {
+            let mut bytes: usize = all.iter().map(|kept| kept.body.len()).sum::<usize>() + seen.body.len();
+            while bytes > BYTES_MAX {
+                let Some(oldest) = all.pop_front() else { break };
+                bytes = bytes.saturating_sub(oldest.body.len());
+            }
         }
         all.push_back(seen);
     }

@@ -113,6 +113,84 @@ async fn bodies_can_be_huge_slow_or_cut_off() {
 }
 
 #[tokio::test]
+async fn a_later_page_can_be_foreign() {
+    let ehr = start(small()).await;
+    ehr.faults.on(Fault::ForeignNextPage("Observation/O2".into()));
+    let first = get(&ehr, "Observation?patient=P1&_count=3").await;
+    assert_eq!(first.entries(), ["Observation/O1", "Observation/O1L", "Observation/OAB"]);
+    let second = send("GET", &first.link("next").unwrap(), &[], "").await;
+    assert_eq!(second.entries(), ["Observation/OMV", "Observation/O2"]);
+    assert_eq!(second.json()["entry"][1]["search"]["mode"], "match");
+}
+
+#[tokio::test]
+async fn bodies_can_be_long_and_still_valid() {
+    let fault = Fault::LongNarrative(2_000_003);
+    let read = under(fault.clone(), "Observation/O1").await;
+    assert_eq!(read.body.as_ref().unwrap().len(), 2_000_003);
+    assert!(read.json()["id"] == "O1" && read.json()["text"]["div"].as_str().unwrap().ends_with("x</div>"));
+    assert!(under(fault, "Observation?_id=O1").await.body.unwrap().len() < 5_000, "a list is no resource");
+
+    let flood = Fault::Flood { reference: "Observation/O1".into(), bytes: 3_000_000 };
+    for path in
+        ["Observation?patient=P1", "Observation?patient=none", "Patient/P1/$everything", "Observation/O1/_history"]
+    {
+        let answer = under(flood.clone(), path).await;
+        let size = answer.body.as_ref().unwrap().len();
+        assert!(size > 2_990_000 && size <= 3_000_000 && answer.header("content-length").is_none(), "{path}: {size}");
+        let entries = answer.entries();
+        let ids: std::collections::BTreeSet<&String> = entries.iter().collect();
+        assert_eq!(ids.len(), entries.len(), "{path}: every copy has an id of its own");
+        let last = &answer.json()["entry"][entries.len() - 1];
+        assert_eq!(last["resource"]["subject"]["reference"], "Patient/P1");
+        assert!(last["fullUrl"].as_str().unwrap().ends_with(entries.last().unwrap()));
+    }
+    let ehr = start(small()).await;
+    ehr.faults.on(flood);
+    ehr.faults.on(Fault::ForeignSubject("Patient/P2".into()));
+    let told = get(&ehr, "Observation?_id=O1").await.json();
+    assert_eq!(told["entry"][500]["resource"]["subject"]["reference"], "Patient/P2");
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_made_while_they_are_sent() {
+    let ehr = start(small()).await;
+    let size = 100 * 1024 * 1024;
+    ehr.faults.on(Fault::Flood { reference: "Observation/O1".into(), bytes: size });
+    ehr.faults.on(Fault::LongNarrative(size));
+    for path in ["Observation?patient=P1", "Observation/O1"] {
+        let mut stream = tokio::net::TcpStream::connect(ehr.base_url.split('/').nth(2).unwrap()).await.unwrap();
+        let request = format!("GET /fhir/{path} HTTP/1.1\r\nhost: ehr\r\nconnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        let (mut read, mut buffer) = (0, vec![0; 256 * 1024]);
+        loop {
+            match tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await.unwrap() {
+                0 => break,
+                some => read += some as u64,
+            }
+        }
+        // Chunked framing adds a little.
+        assert!(read > size - 1000 && read < size + size / 50, "{path}: {read}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_can_be_missing_or_put_off() {
+    let cut = start(small()).await;
+    cut.faults.times(1, Fault::CutBeforeAnswer);
+    let client: hyper_util::client::legacy::Client<_, http_body_util::Empty<bytes::Bytes>> =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let url: http::Uri = format!("{}/Observation/O1", cut.base_url).parse().unwrap();
+    assert!(client.get(url).await.is_err());
+    assert_eq!(cut.requests.count(), 1);
+    let later = under(Fault::Accepted("http://ehr/status/1".into()), "Observation/O1").await;
+    assert_eq!(
+        (later.status, later.header("content-location"), later.text().as_str()),
+        (202, Some("http://ehr/status/1"), "")
+    );
+}
+
+#[tokio::test]
 async fn responses_can_be_of_another_kind() {
     for (fault, status, kind, says) in [
         (Fault::ContentType("text/plain".into()), 200, "text/plain", "\"O1\""),

@@ -12,6 +12,7 @@ mod common;
 
 use common::{NOW, get, send, small, start};
 use demo_ehr::{Auth, DemoEhr, PageLinks, UnknownParameters};
+use serde_json::Value;
 
 #[tokio::test]
 async fn the_capability_statement_says_what_this_is() {
@@ -23,6 +24,13 @@ async fn the_capability_statement_says_what_this_is() {
     assert!(text.contains("demonstration upstream") && text.contains("not a FHIR server product"), "{text}");
     assert_eq!(statement["implementation"]["url"], ehr.base_url.as_str());
     let observation = statement["rest"][0]["resource"].as_array().unwrap().iter().find(|r| r["type"] == "Observation");
+    let codes: Vec<&str> =
+        observation.unwrap()["interaction"].as_array().unwrap().iter().map(|i| i["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["read", "vread", "history-instance", "search-type", "create", "update", "delete"]);
+    assert_eq!(observation.unwrap()["operation"][0]["name"], "lastn");
+    let whole: Vec<&Value> =
+        statement["rest"][0]["interaction"].as_array().unwrap().iter().map(|i| &i["code"]).collect();
+    assert_eq!(whole, ["transaction", "batch"]);
     assert!(observation.unwrap()["searchParam"].as_array().unwrap().iter().any(|p| p["name"] == "patient"));
 }
 
@@ -56,8 +64,11 @@ async fn refusals_are_outcomes_that_say_too_much() {
         ("GET", "Nonsense", 404),
         ("GET", "Patient/$export", 400),
         ("POST", "Observation", 400),
-        ("PUT", "Observation/O1", 405),
-        ("DELETE", "Observation/O1", 405),
+        ("PUT", "Observation/O1", 400),
+        ("PUT", "Observation?_id=O1", 412),
+        ("DELETE", "Observation?_id=O1", 412),
+        ("DELETE", "Observation/none", 404),
+        ("PATCH", "Observation/O1", 405),
     ] {
         let answer = send(method, &format!("{}/{path}", ehr.base_url), &[], "").await;
         assert_eq!(answer.status, status, "{method} {path}");
@@ -111,6 +122,57 @@ async fn post_search_joins_query_and_form() {
     assert_eq!((seen.method.as_str(), seen.body.as_str()), ("POST", "patient=Patient%2FP1"));
     assert_eq!(seen.parameter("category"), ["vital-signs"]);
     assert_eq!(seen.header("content-type"), Some(form[0].1));
+}
+
+#[tokio::test]
+async fn repeated_parameters_all_hold_and_lists_are_alternatives() {
+    let ehr = start(small()).await;
+    for (search, expected) in [
+        ("category=vital-signs,laboratory&patient=P1", "Observation/O1 Observation/O1L"),
+        ("category=vital-signs&category=laboratory&patient=P1", ""),
+        ("date=ge2026-01-05&date=lt2026-02-01", "Observation/O1"),
+        ("category=x,http://terminology.hl7.org/CodeSystem/observation-category|laboratory", "Observation/O1L"),
+        ("category=http://elsewhere.example|laboratory", ""),
+        ("code=8867-4&code=http://loinc.org|", "Observation/O1 Observation/O1L Observation/O2"),
+        ("_id=O1,O2&patient=P1", "Observation/O1"),
+        ("patient=P1&patient=P2", ""),
+        ("_lastUpdated=ge2026-01-01&_id=O1", "Observation/O1"),
+        ("_lastUpdated=lt2026-01-01", ""),
+        ("_lastUpdated=gt2025-01-01&_lastUpdated=lt2027-01-01&_id=O2", "Observation/O2"),
+    ] {
+        let answer = get(&ehr, &format!("Observation?{search}")).await;
+        assert_eq!((answer.status, answer.entries().join(" ").as_str()), (200, expected), "{search}");
+    }
+}
+
+#[tokio::test]
+async fn includes_iterate_until_nothing_new_comes() {
+    let ehr = start(DemoEhr::from_resources(vec![
+        serde_json::json!({"resourceType": "Organization", "id": "A", "partOf": {"reference": "Organization/B"}}),
+        serde_json::json!({"resourceType": "Organization", "id": "B", "partOf": {"reference": "Organization/C"}}),
+        serde_json::json!({"resourceType": "Organization", "id": "C", "partOf": {"reference": "Organization/A"}}),
+        serde_json::json!({"resourceType": "Patient", "id": "P1", "managingOrganization": {"reference": "Organization/A"}}),
+        serde_json::json!({"resourceType": "Encounter", "id": "E1", "subject": {"reference": "Patient/P1"}}),
+        serde_json::json!({"resourceType": "Observation", "id": "O1", "encounter": {"reference": "Encounter/E1"}}),
+    ]))
+    .await;
+    for (search, expected) in [
+        ("Organization?_id=A&_include=Organization:partof", "Organization/A Organization/B"),
+        ("Organization?_id=A&_include:iterate=Organization:partof", "Organization/A Organization/B Organization/C"),
+        ("Organization?_id=A&_include:recurse=Organization:partof", "Organization/A Organization/B Organization/C"),
+        ("Observation?_include=Observation:encounter&_include=Encounter:subject", "Observation/O1 Encounter/E1"),
+        (
+            "Observation?_include=Observation:encounter&_include:iterate=Encounter:subject&_include:iterate=Patient:organization",
+            "Observation/O1 Encounter/E1 Patient/P1 Organization/A",
+        ),
+        ("Patient?_revinclude=Encounter:subject&_revinclude=Observation:encounter", "Patient/P1 Encounter/E1"),
+        (
+            "Patient?_revinclude=Encounter:subject&_revinclude:iterate=Observation:encounter",
+            "Patient/P1 Encounter/E1 Observation/O1",
+        ),
+    ] {
+        assert_eq!(get(&ehr, search).await.entries().join(" "), expected, "{search}");
+    }
 }
 
 #[tokio::test]

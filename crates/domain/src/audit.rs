@@ -49,6 +49,20 @@ pub enum Kind {
     KeyChange,
     /// Several unauthenticated refusals counted together.
     Flood,
+    /// A FHIR instance history.
+    FhirHistory,
+    /// A FHIR create.
+    FhirCreate,
+    /// A FHIR update.
+    FhirUpdate,
+    /// A FHIR patch.
+    FhirPatch,
+    /// A FHIR delete.
+    FhirDelete,
+    /// A FHIR operation.
+    FhirOperation,
+    /// A FHIR transaction; its writes are among the sealed resources.
+    FhirTransaction,
 }
 
 /// Which step of an action a record is.

@@ -21,4 +21,4 @@ pub use person::{Person, Role};
 pub use reason::Reason;
 pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet};
 pub use session::{LaunchKind, Session, Subject};
-pub use task::{TaskProfile, TaskRef};
+pub use task::{Operation, TaskProfile, TaskRef};

@@ -58,6 +58,18 @@ pub enum Reason {
     SelfApproval,
     /// The page link is not this session's.
     PageInvalid,
+    /// The task's profile does not list the operation (S1-36).
+    OperationRefused,
+    /// What is to be written is not of this session's patient alone, or changes what a client may not change.
+    WriteRefused,
+    /// The version meant is not the current one.
+    VersionConflict,
+    /// The upstream refused what was to be written.
+    UpstreamRefused,
+    /// The upstream was asked to write and its answer is missing: it may have written or not.
+    OutcomeUnknown,
+    /// Answering would take more steps than one request may.
+    TooCostly,
 }
 
 impl Reason {
@@ -92,6 +104,12 @@ impl Reason {
             Self::RoleInsufficient => "role-insufficient",
             Self::SelfApproval => "self-approval",
             Self::PageInvalid => "page-invalid",
+            Self::OperationRefused => "operation-refused",
+            Self::WriteRefused => "write-refused",
+            Self::VersionConflict => "version-conflict",
+            Self::UpstreamRefused => "upstream-refused",
+            Self::OutcomeUnknown => "outcome-unknown",
+            Self::TooCostly => "too-costly",
         }
     }
 }

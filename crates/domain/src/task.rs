@@ -23,6 +23,27 @@ impl fmt::Display for TaskRef {
     }
 }
 
+/// A FHIR operation that a task may be allowed to use; every other is refused to everybody (S1-36).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// `Patient/[id]/$everything`: all of the session's patient that its scopes cover.
+    Everything,
+    /// `Observation/$lastn`: of each code the last observations.
+    LastN,
+}
+
+impl Operation {
+    /// Its code, without the dollar sign.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::LastN => "lastn",
+        }
+    }
+}
+
 /// One immutable version of a task profile.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +58,13 @@ pub struct TaskProfile {
     pub purpose_of_use: String,
     /// The most any session on this task may hold.
     pub scopes: ScopeSet,
+    /// Operations it may use. Empty means none; absent in what was written before there were any, which keeps its hash.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub operations: BTreeSet<Operation>,
+    /// Codes of security labels whose resources it may see, e.g. `R`, `PSY`; a labelled resource needs its code here or
+    /// in a scope's `_security`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
 }
 
 impl TaskProfile {

@@ -7,6 +7,7 @@ mod id;
 pub mod json;
 pub mod owner;
 pub mod params;
+pub mod patch;
 mod path;
 pub mod references;
 pub mod request;

@@ -14,6 +14,9 @@ params.tsv       type (`*`: every type), name, kind, element paths, targets (`*`
 structure.tsv    type or datatype, element, what: R reference, P reference that may be a Patient, @Datatype, ^contentReference.
                  Only elements that are or hold references; `extension` is left out, since every element may have it
 elements.tsv     type, top-level elements of `_summary=true`, top-level elements that are mandatory
+lists.tsv        type or datatype, element that holds others (`-`: the type itself), its elements: `name` for one, `name*` for
+                 a list, then `:Datatype`, `:+` (has a row of its own), `:^contentReference`; a choice is `name[x]:one|other`
+                 (`any`: open). JSON strings have no datatype. What all types share is in DomainResource and BackboneElement
 """
 import json
 import pathlib
@@ -30,8 +33,17 @@ AFTER_R4 = """Meta.author Meta.project Meta.account Meta.accounts Meta.onBehalfO
 EvidenceVariable.characteristic.definitionByTypeAndValue EvidenceVariable.characteristic.timeFromEvent HealthcareService.offeredIn
 ObservationDefinition.publisher ResearchStudy.associatedParty ResearchStudy.comparisonGroup ResearchStudy.outcomeMeasure
 ResearchStudy.recruitment ResearchStudy.region ResearchStudy.result ResearchStudy.studyDesign ResearchStudy.whyStopped""".split()
+# More of them, left out of lists.tsv only: where references are looked for, too many elements do no harm.
+LISTS_AFTER_R4 = """DeviceDefinition.classification EvidenceVariable.characteristic.definitionByCombination ResearchStudy.name
+ResearchStudy.label ResearchStudy.descriptionSummary ResearchStudy.classifier ResearchStudy.progressStatus
+ResearchStudy.objective.description""".split()
 # Mandatory in 4.0.1 and optional in the repackaged definition.
 MANDATORY = {("EvidenceVariable", "characteristic")}
+# Changed throughout after 4.0.1.
+CHARACTERISTIC = """description definition[x]:Reference|canonical|CodeableConcept|Expression|DataRequirement|TriggerDefinition
+usageContext*:UsageContext exclude:boolean participantEffective[x]:dateTime|Period|Duration|Timing timeFromStart:Duration groupMeasure"""
+# Primitives that JSON does not write as a string.
+UNQUOTED = {"boolean", "integer", "decimal", "positiveInt", "unsignedInt"}
 
 
 def load(path):
@@ -194,6 +206,7 @@ def main():
     write("compartment.tsv", sorted(rows))
     write("structure.tsv", structure_rows(defs))
     write("elements.tsv", element_rows(defs))
+    write("lists.tsv", list_rows(defs))
 
 
 def structure_rows(defs):
@@ -234,6 +247,38 @@ def element_rows(defs):
             if element.get("min", 0) > 0 or (kind, names[0]) in MANDATORY:
                 mandatory += names
         yield kind, " ".join(summary) or "-", " ".join(mandatory) or "-"
+
+
+def list_word(defs, element):
+    """One element as a word of lists.tsv."""
+    name = element["path"].rsplit(".", 1)[-1]
+    repeats = "*" if element["max"] == "*" else ""
+    codes = [code for code, _ in types_of(element)]
+    if element.get("contentReference"):
+        return name + repeats + ":^" + element["contentReference"].split("#")[-1].split(".", 1)[1]
+    if name.endswith("[x]"):
+        assert not repeats, element["path"]
+        return name + ":" + ("any" if len(codes) > 40 else "|".join(codes))
+    (code,) = codes
+    if code in ("BackboneElement", "Element"):
+        return name + repeats + ":+"
+    return name + repeats + (":" + code if code in defs or code in UNQUOTED | {"Resource"} else "")
+
+
+def list_rows(defs):
+    bases = ("DomainResource", "BackboneElement")
+    shared = {e["path"].rsplit(".", 1)[-1] for base in bases for e in children(defs, base, base)}
+    inner = {"id", "extension", "modifierExtension"}
+    for owner in sorted(set(defs) - {"Element", "Resource", "MetadataResource", "SubscriptionStatus"}):
+        for prefix in defs[owner]:
+            left_out = set() if owner in bases else shared if prefix == owner and owner in TYPES else inner
+            words = [list_word(defs, e) for e in children(defs, owner, prefix)
+                     if e["path"].rsplit(".", 1)[-1] not in left_out and e["path"] not in LISTS_AFTER_R4]
+            if (owner, prefix) == ("EvidenceVariable", "EvidenceVariable.characteristic"):
+                words = CHARACTERISTIC.split()
+            # SimpleQuantity and MoneyQuantity are profiles: their paths are those of Quantity.
+            if words and owner in defs[owner] and prefix not in LISTS_AFTER_R4:
+                yield owner, prefix.partition(".")[2] or "-", " ".join(words)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ use fhir::request::{Interaction, Method, Raw, Search, read};
 use proptest::prelude::*;
 
 fn get<'a>(path: &'a str, query: &'a str) -> Raw<'a> {
-    Raw { method: Method::Get, path, query: Some(query), accept: None, body: false }
+    Raw::plain(Method::Get, path, Some(query))
 }
 
 fn search(path: &str, query: &str) -> Option<Search> {
@@ -77,7 +77,7 @@ proptest! {
     fn reading_never_panics(path in "\\PC{0,80}", query in "\\PC{0,160}", accept in "\\PC{0,40}", method in 0..7u8) {
         let methods =
             [Method::Get, Method::Head, Method::Post, Method::Put, Method::Patch, Method::Delete, Method::Other];
-        let raw = Raw { method: methods[usize::from(method)], path: &path, query: Some(&query), accept: Some(&accept), body: false };
+        let raw = Raw { accept: Some(&accept), ..Raw::plain(methods[usize::from(method)], &path, Some(&query)) };
         let _outcome = read(&raw);
         let below = format!("/Observation/{path}");
         let _outcome = read(&get(&below, &query));

@@ -102,22 +102,35 @@ fn pa_05_pa_08_the_first_segment_is_an_r4_type() {
 }
 
 #[test]
-fn operations_history_and_other_compartments_are_forbidden() {
+fn operations_wide_histories_and_other_compartments_are_forbidden() {
     let operations = [
         "/$export",
         "/%24export",
         "/Patient/$export",
         "/Group/x/$export",
         "/Group/x/%24export",
-        "/Patient/P1/$everything",
+        "/Group/G12/$everything",
         "/Patient/P1/$Everything",
-        "/Observation/$lastn",
+        "/Patient/$everything",
+        "/Encounter/E1/$everything",
+        "/Observation/$Lastn",
         "/Observation/O2/$validate",
         "/ValueSet/$expand",
+        "/Patient/$match",
+        "/$member-match",
+        "/Composition/x/$document",
+        "/Patient/P1/$everything/x",
+        "/$graphql",
+        "/Patient/P1/$graphql",
     ];
     for method in [Method::Get, Method::Head, Method::Post, Method::Delete, Method::Other] {
         for target in operations {
             assert_eq!(ask(method, target).unwrap_err().kind, FORBIDDEN, "S1-13 {target}");
+        }
+    }
+    for method in [Method::Post, Method::Put, Method::Delete] {
+        for target in ["/Patient/P1/$everything", "/Observation/$lastn"] {
+            assert_eq!(ask(method, target).unwrap_err().kind, FORBIDDEN, "{method:?} {target}");
         }
     }
     refused(
@@ -127,15 +140,14 @@ fn operations_history_and_other_compartments_are_forbidden() {
             "/Observation/_history",
             "/Observation/_history?patient=P1",
             "/Patient/_history?_id=P1",
-            "/Patient/P2/_history",
-            "/Observation/O1/_history/1",
-            "/Patient/P1/Observation",
             "/Patient/P1/*",
             "/Encounter/E2/Observation?patient=P1",
             "/Practitioner/PRA/Observation?patient=P1",
             "/Device/DV/Observation",
-            "/Binary/BX",
+            "/RelatedPerson/RP1/Patient",
             "/Binary",
+            "/Binary/BX/_history",
+            "/Patient/P1/Binary",
             "",
             "/",
             "/?_type=Observation,Condition",
@@ -143,24 +155,72 @@ fn operations_history_and_other_compartments_are_forbidden() {
     );
     // VR-18
     refused(MALFORMED, &["/Observation/O1/_history/1/x", "/Observation/O1/_history/,"]);
+    refused(NOT_FOUND, &["/Patient/P1/Observation/O1", "/Patient/P1/nonsense"]);
 }
 
 #[test]
-fn methods_other_than_reading_are_answered_by_place() {
+fn instances_versions_and_compartments_are_read() {
+    let id = |text: &str| text.parse::<fhir::Id>().unwrap();
+    let kind = ResourceType::OBSERVATION;
+    assert_eq!(
+        get("/Observation/O1/_history/2"),
+        Ok(Interaction::Vread { kind, id: id("O1"), version: id("2"), view: View::default() })
+    );
+    let Ok(Interaction::History(history)) = get("/Observation/O1/_history?_count=5&_since=2020-01-01T00:00:00Z") else {
+        panic!()
+    };
+    assert_eq!((history.count, history.since.as_deref()), (Some(5), Some("2020-01-01T00:00:00Z")));
+    refused(NOT_SUPPORTED, &["/Observation/O1/_history?patient=P1", "/Observation/O1/_history?_at=2020"]);
+    refused(MALFORMED, &["/Observation/O1/_history?_since=now", "/Observation/O1/_history?_count=x"]);
+    let found = search("/Patient/P1/Observation?code=1");
+    assert_eq!((found.compartment, found.kind), (Some(id("P1")), kind));
+    let Ok(Interaction::Everything(everything)) = get("/Patient/P1/$everything?_type=Observation,Condition&start=2020")
+    else {
+        panic!()
+    };
+    assert_eq!(everything.kinds, [ResourceType::CONDITION, kind]);
+    refused(NOT_SUPPORTED, &["/Patient/P1/$everything?patient=P2", "/Patient/P1/$everything?_typeFilter=x"]);
+    refused(MALFORMED, &["/Patient/P1/$everything?_type=Nonsense", "/Patient/P1/$everything?start=x"]);
+    assert_eq!(search("/Observation/$lastn?category=vital-signs&max=3").asked, fhir::request::Asked::LastN(3));
+    refused(NOT_SUPPORTED, &["/Observation/$lastn?_sort=date", "/Observation/$lastn?_include=Observation:subject"]);
+    refused(MALFORMED, &["/Observation/$lastn?max=0", "/Observation/$lastn?max=1000"]);
+    let binary = |raw, proof: Option<&str>| {
+        Ok(Interaction::Binary { id: id("B1"), proof: proof.map(str::to_owned), raw, view: View::default() })
+    };
+    assert_eq!(get("/Binary/B1"), binary(true, None));
+    assert_eq!(get("/Binary/B1?_hilum=aB-_"), binary(true, Some("aB-_")));
+    let json = Raw { accept: Some("application/fhir+json"), ..Raw::plain(Method::Get, "/Binary/B1", None) };
+    assert_eq!(read(&json), binary(false, None));
+    refused(MALFORMED, &["/Binary/B1?_hilum=a.b", "/Binary/B1?_hilum=a&_hilum=b"]);
+    refused(NOT_SUPPORTED, &["/Binary/B1?patient=P1"]);
+}
+
+#[test]
+fn methods_are_answered_by_place() {
+    let allowed = |allow| InvalidKind::Method { allow };
+    let (reads, instance) = (allowed("GET, HEAD"), allowed("GET, HEAD, PUT, PATCH, DELETE"));
     for (method, target, kind) in [
-        (Method::Post, "/Observation", METHOD),
-        (Method::Put, "/Observation/O1", METHOD),
-        (Method::Patch, "/Observation/O1", METHOD),
-        (Method::Delete, "/Observation/O1", METHOD),
-        (Method::Other, "/Observation/O1", METHOD),
-        (Method::Put, "/Observation/_search", METHOD),        // PS-14
-        (Method::Post, "/Observation/O1/_history/1", METHOD), // VR-20
+        (Method::Put, "/Observation", allowed("GET, HEAD, POST")),
+        (Method::Patch, "/Observation", allowed("GET, HEAD, POST")),
+        (Method::Put, "/Observation?subject=P1", FORBIDDEN),
+        (Method::Patch, "/Observation?subject=P1", FORBIDDEN), // WR-27
+        (Method::Delete, "/Observation?patient=P1", FORBIDDEN), // WR-36
+        (Method::Delete, "/Observation", FORBIDDEN),           // WR-37
+        (Method::Post, "/Observation/O9", instance),           // WR-12
+        (Method::Other, "/Observation/O1", instance),
+        (Method::Put, "/Observation/_search", allowed("POST")), // PS-14
+        (Method::Post, "/Observation/O1/_history/1", reads),    // VR-20
         (Method::Get, "/Observation/_search?patient=P2", NOT_FOUND), // PS-13
         (Method::Get, "/_search", NOT_FOUND),
         (Method::Post, "/_search", FORBIDDEN),                   // PS-11
         (Method::Delete, "/Observation/O1/_history", FORBIDDEN), // WR-33
+        (Method::Delete, "/Observation/O1/_history/1", FORBIDDEN),
         (Method::Put, "/observation/O1", NOT_FOUND),
-        (Method::Post, "/Observation?_method=DELETE", METHOD),
+        (Method::Post, "/metadata", reads),
+        (Method::Put, "/", allowed("POST")),
+        (Method::Post, "/Patient/P1/Observation", reads),
+        (Method::Post, "/Observation?_method=DELETE", NOT_SUPPORTED),
+        (Method::Delete, "/Observation/O1?_expunge=true", NOT_SUPPORTED), // WR-33
     ] {
         assert_eq!(ask(method, target).unwrap_err().kind, kind, "{method:?} {target}");
     }
@@ -170,7 +230,8 @@ fn methods_other_than_reading_are_answered_by_place() {
 
 #[test]
 fn sr_54_a_get_has_no_body() {
-    let raw = Raw { method: Method::Get, path: "/Observation", query: Some("patient=P1"), accept: None, body: true };
+    let body = Some(fhir::request::Body { media: None, bytes: b"" });
+    let raw = Raw { body, ..Raw::plain(Method::Get, "/Observation", Some("patient=P1")) };
     assert_eq!(read(&raw).unwrap_err().kind, MALFORMED);
 }
 
@@ -208,8 +269,7 @@ fn fm_01_fm_02_fm_03_json_is_the_only_format() {
         ("application/json;q=0", "", false),
         ("application/pdf", "", false),
     ] {
-        let raw =
-            Raw { method: Method::Get, path: "/Observation", query: Some(format), accept: Some(accept), body: false };
+        let raw = Raw { accept: Some(accept), ..Raw::plain(Method::Get, "/Observation", Some(format)) };
         assert_eq!(read(&raw).is_ok(), fits, "Accept: {accept}, {format}");
     }
 }

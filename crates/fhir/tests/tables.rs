@@ -196,12 +196,14 @@ fn owners_follow_the_policy_row_by_row() {
             }
             OwnerRule::Added(paths) => {
                 assert!(member.is_empty(), "{kind}");
-                assert!(paths.iter().all(|path| references::may_be_patient(kind, path.elements)), "{kind}");
+                assert!(paths.iter().all(|path| references::is_reference(kind, path.elements)), "{kind}");
             }
             OwnerRule::Outside => assert!(member.is_empty(), "{kind}: in the compartment without an owner"),
         }
         let owned = !matches!(owner::rule(kind), OwnerRule::Outside);
-        assert_eq!(params::narrow_by(kind).is_some(), owned, "{kind}");
+        // A Binary has no parameter to search by; nobody searches one.
+        let searched = owned && kind != ResourceType::BINARY;
+        assert_eq!(params::narrow_by(kind).is_some(), searched, "{kind}");
         assert!(!(owned && owner::shareable(kind)), "{kind} is somebody's and cannot be shared (p4)");
     }
     let added: Vec<String> = ResourceType::all()
@@ -210,7 +212,9 @@ fn owners_follow_the_policy_row_by_row() {
             _ => None,
         })
         .collect();
-    assert_eq!(added, ["Contract.subject", "Device.patient", "GuidanceResponse.subject", "Task.for"], "p4");
+    let expected =
+        ["Binary.securityContext", "Contract.subject", "Device.patient", "GuidanceResponse.subject", "Task.for"];
+    assert_eq!(added, expected, "p4");
     let primary = |kind| match owner::rule(kind) {
         OwnerRule::Primary(paths) => paths[0].elements.join("."),
         other => format!("{other:?}"),
@@ -314,4 +318,79 @@ fn mandatory_elements_are_there_in_real_resources() {
     assert!(summary::summary(ResourceType::OBSERVATION).contains(&"valueQuantity"));
     assert!(!summary::summary(ResourceType::OBSERVATION).contains(&"category"), "EL-03");
     assert!(ResourceType::all().all(|kind| summary::summary(kind).contains(&"id")));
+}
+
+/// `lists.tsv` by type and element: the words of a row.
+fn list_rows() -> BTreeMap<(&'static str, &'static str), Vec<&'static str>> {
+    let rows = include_str!("../tables/lists.tsv").lines().filter(|line| !line.starts_with('#'));
+    rows.map(|row| {
+        let columns: Vec<&str> = row.split('\t').collect();
+        ((columns[0], columns[1]), columns[2].split(' ').collect())
+    })
+    .collect()
+}
+
+/// The word of `rows` for the member `name` below (type, element), and what it holds.
+fn list_word(
+    rows: &BTreeMap<(&'static str, &'static str), Vec<&'static str>>,
+    at: (&str, &str),
+    name: &str,
+) -> Option<(bool, Option<(String, String)>)> {
+    for word in rows.get(&at)? {
+        let (head, what) = word.split_once(':').unwrap_or((word, ""));
+        if let Some(base) = head.strip_suffix("[x]") {
+            let listed = what.split('|').find(|kind| name.to_lowercase() == format!("{base}{kind}").to_lowercase());
+            let open = || name.strip_prefix(base).filter(|kind| what == "any" && !kind.is_empty());
+            if let Some(kind) = listed.or_else(open) {
+                return Some((false, Some((kind.to_owned(), "-".to_owned()))));
+            }
+        } else if head.trim_end_matches('*') == name {
+            let inner = match what.strip_prefix('^') {
+                Some(path) => (at.0.to_owned(), path.to_owned()),
+                None if what == "+" && at.1 == "-" => (at.0.to_owned(), name.to_owned()),
+                None if what == "+" => (at.0.to_owned(), format!("{}.{name}", at.1)),
+                None => (what.to_owned(), "-".to_owned()),
+            };
+            return Some((head.ends_with('*'), Some(inner).filter(|(kind, _)| !kind.is_empty())));
+        }
+    }
+    None
+}
+
+#[test]
+fn lists_of_real_resources_are_those_of_the_patch_table() {
+    fn walk(
+        rows: &BTreeMap<(&'static str, &'static str), Vec<&'static str>>,
+        value: &Value,
+        at: (&str, &str),
+        seen: &mut u32,
+        strange: &mut BTreeSet<String>,
+    ) {
+        let Value::Object(members) = value else { return };
+        let own = members.get("resourceType").and_then(Value::as_str);
+        let at = own.map_or(at, |kind| (kind, "-"));
+        let shared = if own.is_some() { "DomainResource" } else { "BackboneElement" };
+        for (name, member) in members.iter().filter(|(name, _)| *name != "resourceType") {
+            let plain = name.trim_start_matches('_');
+            let word = list_word(rows, at, plain).or_else(|| list_word(rows, (shared, "-"), plain));
+            if word.as_ref().map(|(repeats, _)| *repeats) != Some(member.is_array()) {
+                strange.insert(format!("{at:?} {name}"));
+            }
+            *seen += 1;
+            // Primitive extensions are Elements, which hold what a backbone element holds.
+            let inner = match word {
+                _ if name.starts_with('_') => ("BackboneElement".to_owned(), "-".to_owned()),
+                Some((_, Some(inner))) => inner,
+                _ => continue,
+            };
+            let values = member.as_array().map_or(std::slice::from_ref(member), Vec::as_slice);
+            values.iter().for_each(|value| walk(rows, value, (&inner.0, &inner.1), seen, strange));
+        }
+    }
+    let (rows, mut seen, mut strange) = (list_rows(), 0, BTreeSet::new());
+    for file in examples() {
+        walk(&rows, &load(&file), ("", ""), &mut seen, &mut strange);
+    }
+    assert_eq!(strange, BTreeSet::new(), "of {seen}");
+    assert!(seen > 10_000 || data("spec-examples-r4").is_none(), "{seen}");
 }

@@ -1,15 +1,37 @@
 //! Page cursors: what a sealed `next` link says. The caller seals and opens them; here is their content and encoding.
 
 use domain::{Millis, SessionId};
-use fhir::ResourceType;
-use fhir::request::{Summary, View};
+use fhir::request::{Include, Summary, View};
+use fhir::{Id, ResourceType};
 
 /// First byte of every encoded cursor; golden files hold every version ever written.
-const VERSION: u8 = 1;
-/// Longest encoded cursor: the scope text (16 KiB) and an upstream link (8 KiB) with room for the view.
+const VERSION: u8 = 2;
+/// Longest encoded cursor: the scope text (16 KiB) and an upstream link (8 KiB) with room for the view and what follows.
 const ENCODED_MAX: usize = 32 * 1024;
 /// Longest life of a page link: the life of the longest session is bound apart, by the token.
 pub(crate) const LIFE_MILLIS: Millis = 15 * 60 * 1000;
+/// Most texts in one list of a cursor.
+const TEXTS_MAX: u32 = 64;
+
+/// What the pages are of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Pages {
+    /// A search.
+    Search {
+        /// What it includes.
+        includes: Vec<Include>,
+        /// What it includes by references to its results.
+        revincludes: Vec<Include>,
+        /// Which of the scope's slices it is in, where each is asked for by a search of its own.
+        slice: Option<u16>,
+        /// The queries of the slices that follow.
+        rest: Vec<String>,
+    },
+    /// The history of this instance.
+    History(Id),
+    /// Everything of the session's patient.
+    Everything,
+}
 
 /// Where the next page lies upstream, and whom the link belongs to.
 #[derive(Clone, Eq, PartialEq)]
@@ -22,7 +44,7 @@ pub struct PageCursor {
     pub(crate) query: String,
     pub(crate) view: View,
     pub(crate) narrowed_by: Option<&'static str>,
-    pub(crate) includes: bool,
+    pub(crate) pages: Pages,
     pub(crate) expires_at: Millis,
 }
 
@@ -57,15 +79,13 @@ impl PageCursor {
         let mut out = vec![VERSION];
         out.extend(self.session.0);
         out.extend(self.expires_at.to_be_bytes());
-        let flags = u8::from(self.includes) | u8::from(self.view.pretty) << 1;
-        out.push(flags);
-        out.push(match self.view.summary {
-            None => 0,
-            Some(Summary::True) => 1,
-            Some(Summary::Text) => 2,
-            Some(Summary::Data) => 3,
-            Some(Summary::False) => 4,
-        });
+        let (kind, slice) = match &self.pages {
+            Pages::Search { slice, .. } => (0, *slice),
+            Pages::History(_) => (1, None),
+            Pages::Everything => (2, None),
+        };
+        out.extend([kind, u8::from(self.view.pretty), summary_code(self.view.summary)]);
+        out.extend(slice.unwrap_or(NO_SLICE).to_be_bytes());
         let elements = self.view.elements.as_ref().map(|names| names.join(","));
         for text in [
             self.kind.name(),
@@ -75,8 +95,16 @@ impl PageCursor {
             self.narrowed_by.unwrap_or(""),
             elements.as_deref().unwrap_or(""),
         ] {
-            out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend(text.as_bytes());
+            put_text(&mut out, text);
+        }
+        match &self.pages {
+            Pages::Search { includes, revincludes, rest, .. } => {
+                put_texts(&mut out, includes.iter().map(include_text));
+                put_texts(&mut out, revincludes.iter().map(include_text));
+                put_texts(&mut out, rest.iter().cloned());
+            }
+            Pages::History(id) => put_text(&mut out, id.as_str()),
+            Pages::Everything => {}
         }
         out
     }
@@ -84,18 +112,33 @@ impl PageCursor {
     /// Reads the bytes of an opened seal.
     ///
     /// # Errors
-    /// They are no cursor of this version.
+    /// They are no cursor of a version known here.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidCursor> {
         if bytes.len() > ENCODED_MAX {
             return Err(InvalidCursor);
         }
         let mut reader = Reader(bytes);
-        if reader.array()? != [VERSION] {
-            return Err(InvalidCursor);
-        }
+        let [version] = reader.array()?;
         let session = SessionId(reader.array()?);
         let expires_at = Millis::from_be_bytes(reader.array()?);
-        let [flags, summary] = reader.array()?;
+        let (pages_of, pretty, summary, slice) = match version {
+            // Version 1 said only whether there were includes: without knowing which, none of them is let through.
+            1 => {
+                let [flags, summary] = reader.array()?;
+                if flags > 3 {
+                    return Err(InvalidCursor);
+                }
+                (0, flags & 2 != 0, summary, NO_SLICE)
+            }
+            VERSION => {
+                let [pages_of, pretty, summary] = reader.array()?;
+                if pretty > 1 {
+                    return Err(InvalidCursor);
+                }
+                (pages_of, pretty == 1, summary, u16::from_be_bytes(reader.array()?))
+            }
+            _ => return Err(InvalidCursor),
+        };
         let summary = match summary {
             0 => None,
             1 => Some(Summary::True),
@@ -116,46 +159,124 @@ impl PageCursor {
             "" => None,
             names => Some(names.split(',').map(str::to_owned).collect()),
         };
-        if !reader.0.is_empty() || flags > 3 {
+        let slice = Some(slice).filter(|slice| *slice != NO_SLICE);
+        let pages = match (version, pages_of) {
+            (1, _) => Pages::Search { includes: Vec::new(), revincludes: Vec::new(), slice, rest: Vec::new() },
+            (_, 0) => Pages::Search {
+                includes: reader.includes()?,
+                revincludes: reader.includes()?,
+                slice,
+                rest: reader.texts()?,
+            },
+            (_, 1) => Pages::History(reader.text()?.parse().map_err(|_| InvalidCursor)?),
+            (_, 2) => Pages::Everything,
+            _ => return Err(InvalidCursor),
+        };
+        if !reader.0.is_empty() {
             return Err(InvalidCursor);
         }
-        let view = View { elements, summary, pretty: flags & 2 != 0 };
-        Ok(Self { session, scope, kind, path, query, view, narrowed_by, includes: flags & 1 != 0, expires_at })
+        let view = View { elements, summary, pretty };
+        Ok(Self { session, scope, kind, path, query, view, narrowed_by, pages, expires_at })
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Stands for no slice.
+const NO_SLICE: u16 = u16::MAX;
+
+fn summary_code(summary: Option<Summary>) -> u8 {
+    match summary {
+        None => 0,
+        Some(Summary::True) => 1,
+        Some(Summary::Text) => 2,
+        Some(Summary::Data) => 3,
+        Some(Summary::False) => 4,
+    }
+}
+
+fn include_text(include: &Include) -> String {
+    format!("{include}{}", if include.iterate { "*" } else { "" })
+}
+
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_texts(out: &mut Vec<u8>, texts: impl ExactSizeIterator<Item = String>) {
+    out.extend(u32::try_from(texts.len()).unwrap_or(u32::MAX).to_be_bytes());
+    texts.for_each(|text| put_text(out, &text));
+}
+
+/// Reads what `encode` wrote.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidCursor> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidCursor> {
         let (head, rest) = self.0.split_first_chunk().ok_or(InvalidCursor)?;
         self.0 = rest;
         Ok(*head)
     }
 
-    fn text(&mut self) -> Result<&'a str, InvalidCursor> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, InvalidCursor> {
         let length = u32::from_be_bytes(self.array()?) as usize;
         let (head, rest) = self.0.split_at_checked(length).ok_or(InvalidCursor)?;
         self.0 = rest;
         std::str::from_utf8(head).map_err(|_| InvalidCursor)
     }
+
+    fn texts(&mut self) -> Result<Vec<String>, InvalidCursor> {
+        let count = u32::from_be_bytes(self.array()?);
+        if count > TEXTS_MAX {
+            return Err(InvalidCursor);
+        }
+        (0..count).map(|_| self.text().map(str::to_owned)).collect()
+    }
+
+    fn includes(&mut self) -> Result<Vec<Include>, InvalidCursor> {
+        let read = |text: String| {
+            let (text, iterate) = text.strip_suffix('*').map_or((text.as_str(), false), |text| (text, true));
+            let include: Include = text.parse().map_err(|_| InvalidCursor)?;
+            Ok(Include { iterate, ..include })
+        };
+        self.texts()?.into_iter().map(read).collect()
+    }
 }
 
 /// Every version ever written stays readable, or is refused as a whole.
 #[test]
-fn version_1_reads_and_writes_as_it_did() {
+fn every_version_reads_as_it_was_written() {
+    let view =
+        View { elements: Some(vec!["code".into(), "status".into()]), summary: Some(Summary::Data), pretty: true };
     let cursor = PageCursor {
         session: SessionId([9; 16]),
         scope: "patient/Observation.rs".into(),
         kind: ResourceType::OBSERVATION,
         path: "Observation".into(),
         query: "_getpages=7".into(),
-        view: View { elements: Some(vec!["code".into(), "status".into()]), summary: Some(Summary::Data), pretty: true },
+        view,
         narrowed_by: Some("patient"),
-        includes: true,
+        pages: Pages::Search { includes: Vec::new(), revincludes: Vec::new(), slice: None, rest: Vec::new() },
         expires_at: 1_800_000_000_000,
     };
-    let hex: String = cursor.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/page-cursor-1.hex").trim());
-    assert!(PageCursor::decode(&cursor.encode()).is_ok_and(|again| again == cursor));
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits = hex.trim();
+        (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(digits.get(at * 2..at * 2 + 2).unwrap(), 16).unwrap())
+            .collect()
+    };
+    let first = bytes(include_str!("../tests/golden/page-cursor-1.hex"));
+    assert!(PageCursor::decode(&first).is_ok_and(|again| again == cursor), "without its includes");
+    let pages = Pages::Search {
+        includes: vec!["Observation:subject:Patient".parse().unwrap()],
+        revincludes: vec![Include { iterate: true, ..("Provenance:target".parse().unwrap()) }],
+        slice: Some(1),
+        rest: vec!["status=final".into()],
+    };
+    let second = PageCursor { pages, ..cursor.clone() };
+    let hex: String = second.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../tests/golden/page-cursor-2.hex").trim());
+    for pages in [second.pages.clone(), Pages::History("O1".parse().unwrap()), Pages::Everything] {
+        let cursor = PageCursor { pages, ..cursor.clone() };
+        assert!(PageCursor::decode(&cursor.encode()).is_ok_and(|again| again == cursor));
+    }
 }

@@ -1,15 +1,29 @@
 //! `decide`: the only maker of a [`Permit`]. Missing data, unknown input and doubt are refusals.
 
+mod consents;
+mod hops;
+mod page;
+mod record;
 mod search;
+mod slices;
+mod write;
 
-use domain::{Actions, Approval, Integration, Millis, Reason, Session, Subject, TaskProfile};
-use fhir::request::Interaction;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::{Actions, Approval, Integration, Millis, Operation, Reason, Session, Subject, TaskProfile};
+use fhir::request::{Interaction, SubmissionKind, View};
 use fhir::{Id, ResourceType};
 
-use crate::cursor::PageCursor;
+pub use self::consents::ask_consents;
+use crate::consent::Consents;
+use crate::context::Context;
+use crate::cursor::{LIFE_MILLIS, PageCursor};
 use crate::grants::{Grants, suggestion};
-use crate::permit::{Permit, Plan, Shape, UpstreamCall};
+use crate::permit::{Permit, Plan, UpstreamCall, WritePermit};
+use crate::proof::BinaryProof;
 use crate::rules::TenantRules;
+use crate::shape::Shape;
 
 /// One interaction, asked by one session at one time.
 pub struct Ask<'a> {
@@ -29,6 +43,10 @@ pub struct Ask<'a> {
     pub interaction: Interaction,
     /// The opened page token; `None` when the interaction is no page, or its seal did not open.
     pub page: Option<PageCursor>,
+    /// The opened proofs of link that came with the request, by their sealed text.
+    pub proofs: BTreeMap<String, BinaryProof>,
+    /// What the session's patient has consented to, or [`Consents::none`] where the tenant asks nobody.
+    pub consents: Consents,
 }
 
 /// The answer to an [`Ask`].
@@ -39,6 +57,8 @@ pub enum Decision {
     Deny(Denial),
     /// Yes, with one upstream call and what its answer must satisfy.
     Permit(Permit),
+    /// Yes, with one call that changes something upstream; its intent must be on record first.
+    Write(WritePermit),
 }
 
 /// A refusal.
@@ -61,12 +81,19 @@ impl Denial {
 /// Judges one interaction: class ∩ integration ∩ approval ∩ profile ∩ scope ∩ compartment.
 pub fn decide(ask: Ask<'_>) -> Decision {
     match plan(ask) {
-        Ok(plan) => Decision::Permit(Permit(Box::new(plan))),
+        Ok(Go::Ask(plan)) => Decision::Permit(Permit(Box::new(plan))),
+        Ok(Go::Write(plan)) => Decision::Write(WritePermit(Box::new(plan))),
         Err(denial) => Decision::Deny(denial),
     }
 }
 
-fn plan(ask: Ask<'_>) -> Result<Plan, Denial> {
+/// Whether the first call asks or writes.
+enum Go {
+    Ask(Plan),
+    Write(Plan),
+}
+
+fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
     check_standing(&ask)?;
     let Subject::Patient(patient) = &ask.session.subject else {
         return Err(Denial::new(
@@ -74,26 +101,28 @@ fn plan(ask: Ask<'_>) -> Result<Plan, Denial> {
             "this session has no patient, so it reaches no patient data",
         ));
     };
-    let patient = patient.clone();
-    let grants = Grants::new(ask.integration, ask.profile, ask.session, ask.rules);
-    let Ask { rules, session, interaction, page, now, .. } = ask;
-    let frame = Frame { rules, session, patient, grants, now };
+    let Ask { rules, session, integration, profile, interaction, page, now, proofs, consents, .. } = ask;
+    let cx = Context {
+        patient: patient.clone(),
+        grants: Grants::new(integration, profile, session, rules),
+        upstream_base: rules.upstream_base.clone(),
+        public_base: rules.public_base.clone(),
+        session: session.id,
+        scope: session.scopes.to_string(),
+        purpose_of_use: session.purpose_of_use.clone(),
+        now,
+        links_expire_at: session.expires_at.min(now.saturating_add(LIFE_MILLIS)),
+        consents,
+        proofs,
+        names: BTreeMap::new(),
+    };
+    let frame = Frame { rules, profile, cx: Arc::new(cx) };
     match interaction {
-        Interaction::Capabilities => Err(Denial::new(
-            Reason::NotSupported,
-            "the gate answers `metadata` itself and never asks the upstream for it",
-        )),
-        Interaction::Read { kind, id, view } => {
-            frame.check_scope(kind, Actions::READ)?;
-            if kind == ResourceType::PATIENT && id != frame.patient {
-                return Err(other_patient());
-            }
-            frame.check_type(kind)?;
-            let call = UpstreamCall { path: format!("{kind}/{id}"), query: String::new() };
-            Ok(frame.plan(kind, call, Shape::Read { id }, view, Actions::READ, None))
+        Interaction::Bundle(submission) if submission.kind == SubmissionKind::Transaction => {
+            write::transaction(&frame, submission)
         }
-        Interaction::Search(search) => search::plan(frame, search),
-        Interaction::Page { kind, .. } => page_plan(frame, kind, page),
+        Interaction::Write(write) => write::single(&frame, write),
+        other => frame.read(other, page).map(Go::Ask),
     }
 }
 
@@ -130,51 +159,57 @@ fn other_patient() -> Denial {
     )
 }
 
-fn page_plan(frame: Frame<'_>, kind: ResourceType, cursor: Option<PageCursor>) -> Result<Plan, Denial> {
-    frame.check_scope(kind, Actions::SEARCH)?;
-    frame.check_type(kind)?;
-    let cursor = cursor
-        .filter(|cursor| {
-            cursor.session == frame.session.id
-                && cursor.scope == frame.session.scopes.to_string()
-                && cursor.kind == kind
-                && frame.now < cursor.expires_at
-        })
-        .ok_or_else(|| {
-            Denial::new(Reason::PageInvalid, "this page link belongs to another session or is too old; search again")
-        })?;
-    if let Some(param) = cursor.narrowed_by
-        && frame.rules.filters.is_poisoned(kind, param)
-    {
-        return Err(search::unproved(kind, param));
-    }
-    let call = UpstreamCall { path: cursor.path.clone(), query: cursor.query.clone() };
-    let shape = Shape::Search {
-        empty: false,
-        narrowed_by: cursor.narrowed_by,
-        includes: cursor.includes,
-        applied: String::new(),
-        page: Some(cursor.clone()),
-    };
-    Ok(frame.plan(kind, call, shape, cursor.view, Actions::SEARCH, None))
-}
-
 /// What every interaction of one ask is judged within.
 struct Frame<'a> {
     rules: &'a TenantRules,
-    session: &'a Session,
-    patient: Id,
-    grants: Grants,
-    now: Millis,
+    profile: &'a TaskProfile,
+    cx: Arc<Context>,
 }
 
 impl Frame<'_> {
+    /// Everything that asks and changes nothing.
+    fn read(&self, interaction: Interaction, page: Option<PageCursor>) -> Result<Plan, Denial> {
+        match interaction {
+            Interaction::Capabilities => Err(Denial::new(
+                Reason::NotSupported,
+                "the gate answers `metadata` itself and never asks the upstream for it",
+            )),
+            Interaction::Read { kind, id, view } => {
+                self.check_instance(kind, &id)?;
+                let call = UpstreamCall::get(format!("{kind}/{id}"), "");
+                Ok(self.plan("read", kind, call, Shape::Read { id }, view, Actions::READ))
+            }
+            Interaction::Vread { kind, id, version, view } => {
+                self.check_instance(kind, &id)?;
+                let call = UpstreamCall::get(format!("{kind}/{id}/_history/{version}"), "");
+                Ok(self.plan("vread", kind, call, Shape::Vread { id, version }, view, Actions::READ))
+            }
+            Interaction::History(history) => record::history(self, history),
+            Interaction::Everything(everything) => record::everything(self, everything),
+            Interaction::Binary { id, proof, raw, view } => record::binary(self, id, proof.as_deref(), raw, view),
+            Interaction::Search(search) => search::plan(self, search),
+            Interaction::Page { kind, .. } => page::plan(self, kind, page),
+            Interaction::Write(_) | Interaction::Bundle(_) => {
+                Err(Denial::new(Reason::NotSupported, "each entry of a batch is decided by itself"))
+            }
+        }
+    }
+
+    /// p1, p2 and p4 for one instance, by its name alone.
+    fn check_instance(&self, kind: ResourceType, id: &Id) -> Result<(), Denial> {
+        self.check_scope(kind, Actions::READ)?;
+        if kind == ResourceType::PATIENT && *id != self.cx.patient {
+            return Err(other_patient());
+        }
+        self.check_type(kind)
+    }
+
     /// p1: without the letter for the type nothing is said about data.
     fn check_scope(&self, kind: ResourceType, action: Actions) -> Result<(), Denial> {
-        if self.grants.covering(kind, &[action]).next().is_some() {
+        if self.cx.grants.covering(kind, &[action]).next().is_some() {
             return Ok(());
         }
-        let scope = suggestion(kind);
+        let scope = suggestion(kind, action);
         Err(Denial {
             reason: Reason::ScopeInsufficient,
             says: format!("no scope of this session covers this; ask for `{scope}` if the task's profile has it"),
@@ -184,13 +219,13 @@ impl Frame<'_> {
 
     /// S2-04 and p4.
     fn check_type(&self, kind: ResourceType) -> Result<(), Denial> {
-        if !self.grants.expects(kind) {
+        if !self.cx.grants.expects(kind) {
             return Err(Denial::new(
                 Reason::TypeUnexpected,
                 format!("the integration is not registered to touch `{kind}`"),
             ));
         }
-        if !self.grants.releasable(kind) {
+        if !self.cx.grants.releasable(kind) {
             return Err(Denial::new(
                 Reason::TypeNotShared,
                 format!("`{kind}` belongs to no single patient and is not shared here"),
@@ -199,31 +234,28 @@ impl Frame<'_> {
         Ok(())
     }
 
+    /// S1-36: an operation is used only where the task's profile lists it.
+    fn check_operation(&self, operation: Operation) -> Result<(), Denial> {
+        if self.profile.operations.contains(&operation) {
+            return Ok(());
+        }
+        Err(Denial::new(
+            Reason::OperationRefused,
+            format!("the task's profile does not list the operation `{}`", operation.code()),
+        ))
+    }
+
     fn plan(
-        self,
+        &self,
+        interaction: &'static str,
         kind: ResourceType,
         call: UpstreamCall,
         shape: Shape,
-        view: fhir::request::View,
+        view: View,
         action: Actions,
-        remark: Option<Reason>,
     ) -> Plan {
-        let mut clauses: Vec<u32> = self.grants.covering(kind, &[action]).map(|clause| clause.index).collect();
+        let mut clauses: Vec<u32> = self.cx.grants.covering(kind, &[action]).map(|clause| clause.index).collect();
         clauses.dedup();
-        Plan {
-            call,
-            shape,
-            kind,
-            view,
-            patient: self.patient,
-            grants: self.grants,
-            upstream_base: self.rules.upstream_base.clone(),
-            public_base: self.rules.public_base.clone(),
-            session: self.session.id,
-            scope: self.session.scopes.to_string(),
-            page_expires_at: self.session.expires_at.min(self.now.saturating_add(crate::cursor::LIFE_MILLIS)),
-            clauses,
-            remark,
-        }
+        Plan { call, shape, kind, view, cx: Arc::clone(&self.cx), interaction, clauses, remark: None, steps: 1 }
     }
 }

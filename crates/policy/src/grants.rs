@@ -1,12 +1,14 @@
 //! What a session may touch: class ∩ expected types ∩ profile ∩ scope, as the clauses that are left of it.
 
+use std::collections::BTreeSet;
+
 use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
 
-use crate::criteria;
 use crate::rules::TenantRules;
+use crate::{criteria, labels};
 
 /// Read or search: what covers an included or contained resource (IN-22).
 pub(crate) const EITHER: [Actions; 2] = [Actions::READ, Actions::SEARCH];
@@ -40,13 +42,22 @@ pub(crate) struct Clause {
 }
 
 /// The clauses that are left, and the types they may reach.
+#[derive(Clone)]
 pub(crate) struct Grants {
     clauses: Vec<Clause>,
     expected: Kinds,
     shared: Kinds,
+    /// Codes of labels the task may see.
+    labels: BTreeSet<String>,
 }
 
 impl Grants {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        let none = Kinds::default();
+        Self { clauses: Vec::new(), expected: none, shared: none, labels: BTreeSet::new() }
+    }
+
     /// `patient/` clauses alone: others never widen a patient's session (SC-07).
     pub(crate) fn new(
         integration: &Integration,
@@ -69,7 +80,8 @@ impl Grants {
             }
         }
         let shared = rules.shared.iter().copied().filter(|kind| is_outside(*kind) && owner::shareable(*kind));
-        Self { clauses, expected: Kinds::of(integration.expected.iter().copied()), shared: Kinds::of(shared) }
+        let expected = Kinds::of(integration.expected.iter().copied());
+        Self { clauses, expected, shared: Kinds::of(shared), labels: profile.labels.clone() }
     }
 
     /// Clauses that cover `kind` with one of `letters` and can be evaluated here.
@@ -100,13 +112,19 @@ impl Grants {
         self.expects(kind) && self.releasable(kind) && self.covering(kind, &EITHER).next().is_some()
     }
 
-    /// The first clause that admits `resource`, criteria included.
+    /// The first clause that admits `resource`, criteria and security labels included: letters, slice and labels of one
+    /// and the same clause (SC-12).
     pub(crate) fn admits(&self, kind: ResourceType, letters: &[Actions], resource: Value<'_>) -> Option<u32> {
         if !self.expects(kind) || !self.releasable(kind) {
             return None;
         }
+        let restricted = labels::restricted(resource);
         self.covering(kind, letters)
-            .find(|clause| clause.scope.filter.as_ref().is_none_or(|filter| criteria::holds(kind, filter, resource)))
+            .find(|clause| {
+                let filter = clause.scope.filter.as_ref();
+                filter.is_none_or(|filter| criteria::holds(kind, filter, resource))
+                    && restricted.iter().all(|label| labels::permitted(label, filter, &self.labels))
+            })
             .map(|clause| clause.index)
     }
 }
@@ -123,7 +141,8 @@ fn is_outside(kind: ResourceType) -> bool {
     matches!(owner::rule(kind), OwnerRule::Outside)
 }
 
-/// The scope that would have covered a read or search of `kind`.
-pub(crate) fn suggestion(kind: ResourceType) -> String {
-    format!("patient/{kind}.rs")
+/// The scope that would have covered `action` on `kind`.
+pub(crate) fn suggestion(kind: ResourceType, action: Actions) -> String {
+    let letters = if Actions::READ.or(Actions::SEARCH).contains(action) { "rs".to_owned() } else { action.to_string() };
+    format!("patient/{kind}.{letters}")
 }

@@ -3,20 +3,29 @@
 //! The chain `Permit` → `Answered` → `Released` cannot be skipped: each owns its predecessor and is made in one place
 //! only (`decide`, [`Permit::answered`], `verify`). Pure: `now` is an argument, sealing is a closure.
 
+mod consent;
+mod context;
 mod criteria;
 mod cursor;
 mod decide;
 mod grants;
+mod labels;
+mod offers;
 mod outcome;
 mod permit;
+mod proof;
 mod released;
 mod rules;
+mod shape;
 mod verify;
 
+pub use consent::{ConsentContext, Consents, ConsentsBuilder};
 pub use cursor::{InvalidCursor, PageCursor};
-pub use decide::{Ask, Decision, Denial, decide};
+pub use decide::{Ask, Decision, Denial, ask_consents, decide};
+pub use offers::{Offer, offers, offers_at_most};
 pub use outcome::outcome;
-pub use permit::{Answered, Permit, UpstreamAnswer, UpstreamCall};
-pub use released::{Counts, Finding, Released};
+pub use permit::{Answered, Permit, UpstreamAnswer, UpstreamBody, UpstreamCall, Verb, WritePermit};
+pub use proof::{BinaryProof, sealed_texts};
+pub use released::{Content, Counts, Finding, Released};
 pub use rules::{Filters, TenantRules};
-pub use verify::verify;
+pub use verify::{Sealer, Verdict, verify};

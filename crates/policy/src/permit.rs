@@ -1,19 +1,59 @@
 //! A permitted call and its answer: the links of the chain between `decide` and `verify`.
+//!
+//! A [`Permit`] asks the upstream for something; a [`WritePermit`] changes something there, and cannot be used before its
+//! intent is on record: only `server::audit` hands it on.
 
-use domain::{Reason, SessionId};
+use std::sync::Arc;
+
+use domain::Reason;
+use fhir::ResourceType;
 use fhir::request::View;
-use fhir::{Id, ResourceType};
 
-use crate::cursor::PageCursor;
-use crate::grants::Grants;
+use crate::context::Context;
+use crate::shape::Shape;
 
-/// One GET to the upstream, relative to its FHIR base.
+/// Most upstream calls for one interaction: the pages of `$lastn`, or the look-ups of a transaction.
+pub(crate) const STEPS_MAX: u16 = 400;
+
+/// What a call does upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the words of HTTP")]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+/// The body of a call.
+#[derive(Clone, Eq, PartialEq)]
+pub enum UpstreamBody {
+    /// A search form, `application/x-www-form-urlencoded`.
+    Form(String),
+    /// A resource, `application/fhir+json`.
+    Resource(String),
+}
+
+/// One call to the upstream, relative to its FHIR base.
 #[derive(Clone, Eq, PartialEq)]
 pub struct UpstreamCall {
-    /// Below the base, without a slash in front: `Observation/O1`, `Observation`; empty for a page link on the base.
+    /// What it does.
+    pub verb: Verb,
+    /// Below the base, without a slash in front: `Observation/O1`, `Observation`; empty for the base itself.
     pub path: String,
     /// Without the question mark; empty for none.
     pub query: String,
+    /// What it sends.
+    pub body: Option<UpstreamBody>,
+    /// `If-Match`: the entity tag of the version that was judged.
+    pub if_match: Option<String>,
+}
+
+impl UpstreamCall {
+    /// A GET.
+    pub(crate) fn get(path: impl Into<String>, query: impl Into<String>) -> Self {
+        Self { verb: Verb::Get, path: path.into(), query: query.into(), body: None, if_match: None }
+    }
 }
 
 /// Names a patient: debug output shows none of it.
@@ -24,6 +64,7 @@ impl std::fmt::Debug for UpstreamCall {
 }
 
 /// What the upstream answered, unjudged.
+#[derive(Default)]
 pub struct UpstreamAnswer {
     /// HTTP status.
     pub status: u16,
@@ -35,6 +76,8 @@ pub struct UpstreamAnswer {
     pub etag: Option<String>,
     /// `Last-Modified` as received.
     pub last_modified: Option<String>,
+    /// `Location` as received: where a create put its resource.
+    pub location: Option<String>,
 }
 
 /// Holds PHI: debug output shows the status only.
@@ -44,56 +87,29 @@ impl std::fmt::Debug for UpstreamAnswer {
     }
 }
 
-/// What the answer must look like to be released.
-pub(crate) enum Shape {
-    Read {
-        id: Id,
-    },
-    Search {
-        /// No resource can match (a reference to a foreign base): nothing is released whatever comes.
-        empty: bool,
-        /// The parameter that narrows it to the patient; none for shared types.
-        narrowed_by: Option<&'static str>,
-        /// Whether anything was asked to be included.
-        includes: bool,
-        /// The query as applied, for the self link.
-        applied: String,
-        /// The page this is, if it is not the first.
-        page: Option<PageCursor>,
-    },
-}
-
 /// Everything `verify` needs; owned, so that nothing it judges by can change in between.
 pub(crate) struct Plan {
     pub(crate) call: UpstreamCall,
     pub(crate) shape: Shape,
     pub(crate) kind: ResourceType,
     pub(crate) view: View,
-    pub(crate) patient: Id,
-    pub(crate) grants: Grants,
-    pub(crate) upstream_base: String,
-    pub(crate) public_base: String,
-    pub(crate) session: SessionId,
-    pub(crate) scope: String,
-    pub(crate) page_expires_at: domain::Millis,
+    pub(crate) cx: Arc<Context>,
+    pub(crate) interaction: &'static str,
     pub(crate) clauses: Vec<u32>,
     pub(crate) remark: Option<Reason>,
+    /// Calls made so far.
+    pub(crate) steps: u16,
 }
 
-impl Plan {
-    pub(crate) fn interaction_name(&self) -> &'static str {
-        match &self.shape {
-            Shape::Read { .. } => "read",
-            Shape::Search { page: None, .. } => "search",
-            Shape::Search { .. } => "page",
-        }
-    }
-}
-
-/// Leave to make one upstream call. Made by `decide` alone, used up by the answer.
+/// Leave to ask the upstream once. Made by `decide` and, for what follows on an answer, by `verify`; used up by the answer.
 // INVARIANT: the plan was judged as a whole; there is no way to change or copy it.
 #[must_use]
 pub struct Permit(pub(crate) Box<Plan>);
+
+/// Leave to change something upstream, once its intent is on record.
+// INVARIANT: as of a permit.
+#[must_use]
+pub struct WritePermit(pub(crate) Box<Plan>);
 
 /// An upstream answer together with the permit it answers. Made by [`Permit::answered`] alone, used up by `verify`.
 #[must_use]
@@ -104,7 +120,13 @@ pub struct Answered {
 
 impl std::fmt::Debug for Permit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Permit({} {}, [sealed])", self.0.interaction_name(), self.0.kind)
+        write!(f, "Permit({} {}, [sealed])", self.0.interaction, self.0.kind)
+    }
+}
+
+impl std::fmt::Debug for WritePermit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WritePermit({} {}, [sealed])", self.0.interaction, self.0.kind)
     }
 }
 
@@ -127,10 +149,10 @@ impl Permit {
         &self.0.clauses
     }
 
-    /// `read`, `search` or `page`.
+    /// [`fhir::request::Interaction::name`] of what is asked.
     #[must_use]
     pub fn interaction_name(&self) -> &'static str {
-        self.0.interaction_name()
+        self.0.interaction
     }
 
     /// The type asked for.
@@ -146,6 +168,43 @@ impl Permit {
     }
 
     /// Joins the call to its answer; the permit is used up.
+    pub fn answered(self, answer: UpstreamAnswer) -> Answered {
+        Answered { plan: self.0, answer }
+    }
+}
+
+impl WritePermit {
+    /// The one call it permits.
+    #[must_use]
+    pub fn call(&self) -> &UpstreamCall {
+        &self.0.call
+    }
+
+    /// Indexes of the session's scope clauses that cover what is written.
+    #[must_use]
+    pub fn clauses(&self) -> &[u32] {
+        &self.0.clauses
+    }
+
+    /// `create`, `update`, `patch`, `delete` or `transaction`.
+    #[must_use]
+    pub fn interaction_name(&self) -> &'static str {
+        self.0.interaction
+    }
+
+    /// The type written.
+    #[must_use]
+    pub fn kind(&self) -> ResourceType {
+        self.0.kind
+    }
+
+    /// `Type/id` of every instance that is to change, `Type` where one is to be created; for the record of intent.
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
+        self.0.shape.targets()
+    }
+
+    /// Joins the call to its answer; the permit is used up. Whoever calls this has the intent on record.
     pub fn answered(self, answer: UpstreamAnswer) -> Answered {
         Answered { plan: self.0, answer }
     }

@@ -27,6 +27,20 @@ pub enum Finding {
     },
     /// A `next` link led away from the upstream, and was dropped (PG-06).
     ForeignLink,
+    /// What the upstream says it stored is not what was written, or is of another patient (WR-38).
+    Rewritten {
+        /// The type written.
+        kind: ResourceType,
+    },
+}
+
+/// What a released body is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Content {
+    /// FHIR JSON.
+    Fhir,
+    /// The content of a Binary, of this media type.
+    Raw(String),
 }
 
 /// The verified answer. Made by `verify` alone; owns what the audit record and the responder need.
@@ -34,6 +48,8 @@ pub enum Finding {
 pub struct Released {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    pub(crate) content: Content,
+    pub(crate) location: Option<String>,
     pub(crate) etag: Option<String>,
     pub(crate) last_modified: Option<String>,
     pub(crate) reason: Option<Reason>,
@@ -55,7 +71,7 @@ impl std::fmt::Debug for Released {
 }
 
 impl Released {
-    /// The status to answer with: 200, 404, 502 or 503.
+    /// The status to answer with: 200, 201, 204, or that of a refusal.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
@@ -71,6 +87,18 @@ impl Released {
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {
         self.body
+    }
+
+    /// What the body is.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Where a created or changed resource is, in public form.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
 
     /// A weak entity tag made of the resource's version; reads only.
@@ -127,7 +155,7 @@ impl Released {
         self.kind
     }
 
-    /// `read`, `search` or `page`.
+    /// [`fhir::request::Interaction::name`] of what was asked.
     #[must_use]
     pub fn interaction_name(&self) -> &'static str {
         self.interaction

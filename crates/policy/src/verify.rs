@@ -1,40 +1,139 @@
 //! `verify`: the only maker of a [`Released`]. Judges every resource an upstream answered, whatever was asked.
+//!
+//! Where an answer leads on — to the next page of `$lastn`, from a resource as stored to its change — `verify` is also what
+//! permits that next call, having judged the answer before it.
 
+mod binary;
+mod bundle;
+mod connect;
+mod consents;
 mod edit;
+mod everything;
+mod history;
+mod hops;
 mod judge;
+mod last;
 mod project;
+mod restore;
 mod search;
+pub(crate) mod submission;
 mod walk;
+pub(crate) mod write;
 
 use domain::{Actions, Reason};
 use fhir::json::{Document, Value};
 use fhir::{Id, ResourceType};
 
-use crate::cursor::PageCursor;
+use crate::consent::Consents;
+use crate::decide::Denial;
 use crate::outcome;
-use crate::permit::{Answered, Plan, Shape, UpstreamAnswer};
-use crate::released::{Counts, Finding, Released};
+use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamCall, WritePermit};
+use crate::released::{Content, Counts, Finding, Released};
+use crate::shape::Shape;
 use edit::Edits;
-use judge::Refusal;
 
-/// Judges an answer. `seal` turns a page cursor into a token; where it gives none, the link is left out.
+/// Turns bytes into a sealed text; where it gives none, the link is left out.
+pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
+
+/// What became of an answer.
 #[must_use]
-pub fn verify(answered: Answered, seal: &mut dyn FnMut(&PageCursor) -> Option<String>) -> Released {
-    let Answered { plan, answer } = answered;
-    let part = match read_answer(&answer, matches!(plan.shape, Shape::Read { .. })) {
-        Err(part) => *part,
-        Ok(document) => match &plan.shape {
-            Shape::Read { id } => read(&plan, id, &document, &answer),
-            Shape::Search { .. } => search::search(&plan, document.root(), document.text(), seal),
+pub enum Verdict {
+    /// This may leave.
+    Released(Released),
+    /// The answer was judged; the next thing to ask.
+    Next(Permit),
+    /// The answer was judged; the change that may be made, once its intent is on record.
+    Write(WritePermit),
+    /// What was asked is refused, seen what it is about.
+    Denied(Denial),
+    /// What the patient consented to; `None` when it cannot be known.
+    Consents(Option<Consents>),
+}
+
+/// What a shape makes of its answer.
+enum Step {
+    Done(Part),
+    Next(UpstreamCall),
+    Write(UpstreamCall),
+    Denied(Denial),
+    Consents(Option<Consents>),
+}
+
+impl From<Part> for Step {
+    fn from(part: Part) -> Self {
+        Self::Done(part)
+    }
+}
+
+/// Judges an answer.
+pub fn verify(answered: Answered, seal: &mut Sealer<'_>) -> Verdict {
+    let Answered { mut plan, answer } = answered;
+    match step(&mut plan, &answer, seal) {
+        Step::Done(part) => Verdict::Released(release(*plan, answer.status, part)),
+        Step::Denied(denial) if denial.reason == Reason::NotFound => {
+            // Foreign and absent are one answer for writes too (p2).
+            Verdict::Released(release(*plan, answer.status, Part::not_found()))
+        }
+        Step::Denied(denial) => Verdict::Denied(denial),
+        Step::Consents(consents) => Verdict::Consents(consents),
+        Step::Next(_) | Step::Write(_) if plan.steps >= STEPS_MAX => Verdict::Denied(too_costly()),
+        Step::Next(call) => {
+            plan.call = call;
+            plan.steps += 1;
+            Verdict::Next(Permit(plan))
+        }
+        Step::Write(call) => {
+            plan.call = call;
+            plan.steps += 1;
+            Verdict::Write(WritePermit(plan))
+        }
+    }
+}
+
+fn too_costly() -> Denial {
+    Denial::new(Reason::TooCostly, "this takes too many steps; ask for less at once")
+}
+
+fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step {
+    // The shape is taken out, so that what it holds can change while the plan is read.
+    let mut shape = std::mem::replace(&mut plan.shape, Shape::Gone);
+    let step = match &mut shape {
+        Shape::Write(writing) => writing.step(plan, answer, seal),
+        Shape::Transaction(transaction) => transaction.step(plan, answer, seal),
+        Shape::Binary(binary) => binary::step(plan, binary, answer),
+        Shape::Read { id } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => read(plan, id, None, document.root(), &document, answer, seal).into(),
+            Err(part) => Step::Done(*part),
         },
+        Shape::Vread { id, version } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => read(plan, id, Some(version), document.root(), &document, answer, seal).into(),
+            Err(part) => Step::Done(*part),
+        },
+        Shape::History { id, page, applied } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => history::step(plan, id, page.as_ref(), applied, &document, seal),
+            Err(part) => Step::Done(*part),
+        },
+        Shape::Search(shape) => match read_answer(answer, Asked::List) {
+            Ok(document) => search::step(plan, shape, &document, seal),
+            Err(part) => Step::Done(*part),
+        },
+        Shape::Everything { page, applied } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => everything::step(plan, page.as_ref(), applied, &document, seal),
+            Err(part) => Step::Done(*part),
+        },
+        Shape::Consents(builder) => consents::step(plan, builder, answer),
+        Shape::Gone => Step::Done(Part::broken()),
     };
-    release(*plan, answer.status, part)
+    plan.shape = shape;
+    step
 }
 
 /// What verification makes of an answer, before the plan's own facts are added.
 pub(crate) struct Part {
     status: u16,
     body: Vec<u8>,
+    content: Content,
+    location: Option<String>,
     reason: Option<Reason>,
     etag: Option<String>,
     last_modified: Option<String>,
@@ -45,11 +144,14 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn refused(status: u16, reason: Reason, body: Vec<u8>) -> Self {
+    /// FHIR JSON of ours, with nothing released in it.
+    fn new(status: u16, reason: Option<Reason>, body: Vec<u8>) -> Self {
         Self {
             status,
             body,
-            reason: Some(reason),
+            content: Content::Fhir,
+            location: None,
+            reason,
             etag: None,
             last_modified: None,
             counts: Counts::default(),
@@ -59,12 +161,27 @@ impl Part {
         }
     }
 
+    fn refused(status: u16, reason: Reason, body: Vec<u8>) -> Self {
+        Self::new(status, Some(reason), body)
+    }
+
     fn not_found() -> Self {
         Self::refused(404, Reason::NotFound, outcome::not_found())
     }
 
+    /// There, and not this session's.
+    fn foreign() -> Self {
+        let mut part = Self::not_found();
+        part.counts.filtered = 1;
+        part
+    }
+
     fn broken() -> Self {
         Self::refused(502, Reason::UpstreamBroken, outcome::upstream_broken())
+    }
+
+    fn unavailable() -> Self {
+        Self::refused(503, Reason::UpstreamUnavailable, outcome::upstream_unavailable())
     }
 }
 
@@ -74,6 +191,8 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
     Released {
         status: part.status,
         body: part.body,
+        content: part.content,
+        location: part.location,
         etag: part.etag,
         last_modified: part.last_modified,
         reason: part.reason.or(plan.remark),
@@ -82,35 +201,42 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
         findings: part.findings,
         clauses: if part.clauses.is_empty() { plan.clauses } else { part.clauses },
         kind: plan.kind,
-        interaction: match &plan.shape {
-            Shape::Read { .. } => "read",
-            Shape::Search { page: None, .. } => "search",
-            Shape::Search { .. } => "page",
-        },
+        interaction: plan.interaction,
         call: plan.call,
         upstream_status,
     }
 }
 
+/// What was asked for, as far as refusals differ.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Asked {
+    /// One instance, or what belongs to it.
+    Instance,
+    /// A list.
+    List,
+}
+
 /// Status, media type and strict JSON, before any of it is looked at.
-fn read_answer(answer: &UpstreamAnswer, is_read: bool) -> Result<Document<'_>, Box<Part>> {
+fn read_answer(answer: &UpstreamAnswer, asked: Asked) -> Result<Document<'_>, Box<Part>> {
     match answer.status {
         200 => {}
         // An upstream that refuses one instance by 403 and misses another by 404 would tell which exists.
-        403 if is_read => return Err(Box::new(Part::not_found())),
+        403 if asked == Asked::Instance => return Err(Box::new(Part::not_found())),
         // 410 confirms that something existed, so it is the same 404 (RD-36).
         404 | 410 => return Err(Box::new(Part::not_found())),
-        429 | 503 | 504 => {
-            let body = outcome::upstream_unavailable();
-            return Err(Box::new(Part::refused(503, Reason::UpstreamUnavailable, body)));
-        }
+        429 | 503 | 504 => return Err(Box::new(Part::unavailable())),
         // Redirects (ER-03), unasked 202 (EX-10), partial content, refusals of our own credential, faults.
         _ => return Err(Box::new(Part::broken())),
     }
+    parse(answer).ok_or_else(|| Box::new(Part::broken()))
+}
+
+/// The body, if it says it is JSON and is.
+fn parse(answer: &UpstreamAnswer) -> Option<Document<'_>> {
     if !answer.content_type.as_deref().is_some_and(is_json) {
-        return Err(Box::new(Part::broken()));
+        return None;
     }
-    Document::parse(&answer.body).map_err(|_| Box::new(Part::broken()))
+    Document::parse(&answer.body).ok()
 }
 
 /// FHIR JSON or plain JSON in UTF-8 (FM-04).
@@ -146,39 +272,44 @@ fn version(resource: Value<'_>) -> Option<String> {
     Id::fits(&version).then(|| version.into_owned())
 }
 
-fn read(plan: &Plan, id: &Id, document: &Document<'_>, answer: &UpstreamAnswer) -> Part {
-    let resource = document.root();
+/// One instance, in the version asked for if one was.
+fn read(
+    plan: &Plan,
+    id: &Id,
+    asked: Option<&Id>,
+    resource: Value<'_>,
+    document: &Document<'_>,
+    answer: &UpstreamAnswer,
+    seal: &mut Sealer<'_>,
+) -> Part {
     // Another resource than the one asked for is a broken upstream, not a foreign one (RD-26, RD-28).
     let Some((kind, found)) = identity(resource) else { return Part::broken() };
-    if kind != plan.kind || found != id.as_str() {
+    let version = version(resource);
+    let is_version = asked.is_none_or(|asked| version.as_deref().is_none_or(|found| found == asked.as_str()));
+    if kind != plan.kind || found != id.as_str() || !is_version {
         return Part::broken();
     }
     let mut edits = Edits::default();
-    let judged = judge::judge(plan, kind, &found, &[Actions::READ], resource)
-        .and_then(|clause| walk::walk(plan, kind, resource, &mut edits).map(|()| clause));
-    let clause = match judged {
-        Ok(clause) => clause,
-        Err(Refusal) => {
-            let mut part = Part::not_found();
-            part.counts.filtered = 1;
-            return part;
-        }
-    };
+    let judged = judge::judge(&plan.cx, kind, &found, &[Actions::READ], resource)
+        .and_then(|clause| walk::walk(&plan.cx, kind, resource, &mut edits, &mut links(seal)).map(|()| clause));
+    let Ok(clause) = judged else { return Part::foreign() };
     let label = label(kind, &found, resource);
     edits.settle(&mut |target_kind, target_id| target_kind == kind && target_id == found);
     let mut body = Vec::with_capacity(resource.raw().len() + 256);
     project::write(&mut body, kind, &plan.view, resource, &edits, document.text());
     Part {
-        status: 200,
-        body,
-        reason: None,
-        etag: version(resource).map(|version| format!("W/\"{version}\"")),
+        etag: version.map(|version| format!("W/\"{version}\"")),
         last_modified: answer.last_modified.as_deref().filter(|text| is_http_date(text)).map(str::to_owned),
         counts: Counts { released: 1, filtered: 0 },
         resources: vec![label],
-        findings: Vec::new(),
         clauses: vec![clause],
+        ..Part::new(200, None, body)
     }
+}
+
+/// Proofs of link, sealed.
+fn links<'s>(seal: &'s mut Sealer<'_>) -> impl FnMut(&crate::proof::BinaryProof) -> Option<String> + 's {
+    move |proof| seal(&proof.encode())
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` and no other words (RFC 9110 §5.6.7): a header is no place for free text.

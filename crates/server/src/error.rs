@@ -91,6 +91,10 @@ fn status_of(reason: Reason) -> (StatusCode, &'static str) {
             (StatusCode::SERVICE_UNAVAILABLE, "transient")
         }
         Reason::BudgetSpent => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+        Reason::VersionConflict => (StatusCode::PRECONDITION_FAILED, "conflict"),
+        Reason::UpstreamRefused => (StatusCode::UNPROCESSABLE_ENTITY, "processing"),
+        Reason::OutcomeUnknown => (StatusCode::INTERNAL_SERVER_ERROR, "incomplete"),
+        Reason::TooCostly => (StatusCode::BAD_REQUEST, "too-costly"),
         // Everything else is an authenticated caller asking for what it may not have.
         _ => (StatusCode::FORBIDDEN, "forbidden"),
     }
@@ -109,6 +113,16 @@ impl From<InvalidRequest> for Refusal {
         let InvalidRequest { kind, what } = invalid;
         match kind {
             InvalidKind::Malformed => Self::new(Reason::RequestInvalid, what),
+            InvalidKind::TooLarge => Self {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                issue: "too-long",
+                ..Self::new(Reason::RequestInvalid, what)
+            },
+            InvalidKind::Media => Self {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                issue: "not-supported",
+                ..Self::new(Reason::NotSupported, what)
+            },
             InvalidKind::TooLong => {
                 Self { status: StatusCode::URI_TOO_LONG, issue: "too-long", ..Self::new(Reason::RequestInvalid, what) }
             }

@@ -71,6 +71,18 @@ pub struct UpstreamSettings {
     pub timeout: Duration,
     /// Largest answer body accepted, in bytes.
     pub body_bytes_max: usize,
+    /// Where patients' Consents are.
+    pub consent: ConsentSource,
+}
+
+/// Where what a patient has consented to is read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ConsentSource {
+    /// The upstream's own Consent resources, read before the first data of a session and once a minute.
+    #[default]
+    Upstream,
+    /// Nowhere: the hospital keeps consent by other means.
+    None,
 }
 
 /// One tenant.

@@ -56,7 +56,7 @@ fn permit(path: &str) -> Permit {
         filters: Filters::default(),
         count_max: 200,
     };
-    let raw = Raw { method: Method::Get, path, query: None, accept: None, body: false };
+    let raw = Raw::plain(Method::Get, path, None);
     let interaction = fhir::request::read(&raw).unwrap();
     let ask = Ask {
         now: NOW,
@@ -67,8 +67,11 @@ fn permit(path: &str) -> Permit {
         session: &session,
         interaction,
         page: None,
+        proofs: Default::default(),
+        consents: policy::Consents::none(),
     };
     match policy::decide(ask) {
+        policy::Decision::Write(permit) => panic!("{permit:?}"),
         Decision::Permit(permit) => permit,
         Decision::Deny(denial) => panic!("{denial:?}"),
     }

@@ -48,6 +48,7 @@ impl Api {
             shared: [].into(),
             timeout: Duration::from_secs(1),
             body_bytes_max: 1024,
+            consent: server::settings::ConsentSource::None,
         };
         let settings =
             TenantSettings { id: tenant, name: "Mercy".into(), public_url: "https://gate.example".into(), upstream };

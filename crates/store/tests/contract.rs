@@ -81,6 +81,8 @@ pub fn profile(version: u32) -> TaskProfile {
         purpose: "book appointments".into(),
         purpose_of_use: "HOPERAT".into(),
         scopes: "patient/Patient.rs patient/Appointment.rs".parse().unwrap(),
+        operations: Default::default(),
+        labels: Default::default(),
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Session<'a> {
 }
 
 /// Where a resource of one patient says whose it is: read off the R4 resource pages, apart from the tables of `fhir`.
-const SUBJECTS: [(&str, &str); 58] = [
+const SUBJECTS: [(&str, &str); 59] = [
     ("AdverseEvent", "subject"),
     ("AllergyIntolerance", "patient"),
     ("Basic", "subject"),
@@ -76,6 +76,7 @@ const SUBJECTS: [(&str, &str); 58] = [
     ("SupplyDelivery", "patient"),
     ("SupplyRequest", "deliverTo"),
     ("Task", "for"),
+    ("Binary", "securityContext"),
     ("VisionPrescription", "patient"),
 ];
 

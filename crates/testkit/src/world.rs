@@ -1,14 +1,17 @@
 //! One registered integration with an approval and a session for Patient/P1, as `policy` sees it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Approval, ApprovalId, ApprovalStatus, Budgets, Class, ClientAuth, Environment, Integration, IntegrationStatus,
-    Keys, Owners, ScopeSet, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
+    Keys, Owners, Reason, ScopeSet, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
 };
 use fhir::ResourceType;
-use fhir::request::{InvalidRequest, Method, Raw};
-use policy::{Ask, Decision, PageCursor, Permit, Released, TenantRules, UpstreamAnswer};
+use fhir::request::{Interaction, InvalidRequest, Method, Raw};
+use policy::{
+    Ask, BinaryProof, Consents, Decision, Denial, PageCursor, Permit, Released, TenantRules, UpstreamAnswer,
+    UpstreamBody, UpstreamCall, Verb, Verdict,
+};
 
 /// The upstream's base in the fixture of `spec/enforcement.md` b.0.
 pub const UPSTREAM: &str = "https://ehr/r4";
@@ -29,6 +32,10 @@ pub struct World {
     pub profile: TaskProfile,
     /// The session.
     pub session: Session,
+    /// Opened proofs of link that come with a request.
+    pub proofs: BTreeMap<String, BinaryProof>,
+    /// What the patient consented to.
+    pub consents: Consents,
 }
 
 impl World {
@@ -94,6 +101,8 @@ impl World {
             purpose: "tests".into(),
             purpose_of_use: "TREAT".into(),
             scopes: scopes.clone(),
+            operations: Default::default(),
+            labels: Default::default(),
         };
         let session = Session {
             id: SessionId([9; 16]),
@@ -116,7 +125,15 @@ impl World {
             filters: policy::Filters::default(),
             count_max: 100,
         };
-        Some(Self { rules, integration, approval, profile, session })
+        Some(Self {
+            rules,
+            integration,
+            approval,
+            profile,
+            session,
+            proofs: BTreeMap::new(),
+            consents: Consents::none(),
+        })
     }
 
     /// Reads and decides `GET {target}`, e.g. `Observation?patient=P1`.
@@ -134,9 +151,13 @@ impl World {
     pub fn get_page(&self, target: &str, page: Option<PageCursor>) -> Result<Decision, InvalidRequest> {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let path = format!("/{path}");
-        let raw = Raw { method: Method::Get, path: &path, query, accept: None, body: false };
-        let interaction = fhir::request::read(&raw)?;
-        Ok(policy::decide(Ask {
+        let interaction = fhir::request::read(&Raw::plain(Method::Get, &path, query))?;
+        Ok(self.decide(interaction, page))
+    }
+
+    /// Decides an interaction as read.
+    pub fn decide(&self, interaction: Interaction, page: Option<PageCursor>) -> Decision {
+        policy::decide(Ask {
             now: NOW,
             rules: &self.rules,
             integration: &self.integration,
@@ -145,7 +166,17 @@ impl World {
             session: &self.session,
             interaction,
             page,
-        }))
+            proofs: self.proofs.clone(),
+            consents: self.consents.clone(),
+        })
+    }
+
+    /// Reads and decides any request.
+    ///
+    /// # Errors
+    /// The request is refused before it is decided.
+    pub fn ask(&self, raw: &Raw<'_>) -> Result<Decision, InvalidRequest> {
+        Ok(self.decide(fhir::request::read(raw)?, None))
     }
 
     /// The permit for `GET {target}`.
@@ -169,7 +200,97 @@ impl World {
 /// `permit` answered 200 with `body`, verified; page links are sealed as `sealed`.
 #[must_use]
 pub fn release(permit: Permit, body: &[u8]) -> Released {
-    policy::verify(permit.answered(answer(200, body)), &mut |_| Some("sealed".into()))
+    released(policy::verify(permit.answered(answer(200, body)), &mut |_| Some("sealed".into())))
+}
+
+/// What became of an interaction, with every call it made.
+pub struct Ran {
+    /// Calls to the upstream, in order.
+    pub calls: Vec<UpstreamCall>,
+    /// How it ended.
+    pub end: Result<Released, Denial>,
+}
+
+impl Ran {
+    /// What was released.
+    ///
+    /// # Panics
+    /// When it was refused.
+    #[must_use]
+    pub fn released(self) -> Released {
+        self.end.unwrap_or_else(|denial| unreachable(&format!("refused: {denial:?}")))
+    }
+
+    /// Why it was refused, or the status of the refusal that was released.
+    #[must_use]
+    pub fn refused(&self) -> Option<Reason> {
+        match &self.end {
+            Err(denial) => Some(denial.reason),
+            Ok(released) if released.status() >= 400 => released.reason(),
+            Ok(_) => None,
+        }
+    }
+
+    /// The calls that change something.
+    pub fn writes(&self) -> impl Iterator<Item = &UpstreamCall> {
+        let writes = |call: &&UpstreamCall| call.verb != Verb::Get && !matches!(call.body, Some(UpstreamBody::Form(_)));
+        self.calls.iter().filter(writes)
+    }
+}
+
+/// Plays a decision to its end against an upstream; proofs and page links are sealed as `sealed`.
+pub fn run(decision: Decision, upstream: &mut dyn FnMut(&UpstreamCall) -> UpstreamAnswer) -> Ran {
+    run_sealed(decision, upstream, &mut |_| Some("sealed".into()))
+}
+
+/// The same with a seal of one's own.
+///
+/// # Panics
+/// When a Consent is read.
+pub fn run_sealed(
+    decision: Decision,
+    upstream: &mut dyn FnMut(&UpstreamCall) -> UpstreamAnswer,
+    seal: &mut policy::Sealer<'_>,
+) -> Ran {
+    let mut calls = Vec::new();
+    let mut verdict = match decision {
+        Decision::Deny(denial) => return Ran { calls, end: Err(denial) },
+        Decision::Permit(permit) => Verdict::Next(permit),
+        Decision::Write(permit) => Verdict::Write(permit),
+    };
+    loop {
+        let answered = match verdict {
+            Verdict::Next(permit) => {
+                calls.push(permit.call().clone());
+                let answer = upstream(permit.call());
+                permit.answered(answer)
+            }
+            Verdict::Write(permit) => {
+                calls.push(permit.call().clone());
+                let answer = upstream(permit.call());
+                permit.answered(answer)
+            }
+            Verdict::Released(released) => return Ran { calls, end: Ok(released) },
+            Verdict::Denied(denial) => return Ran { calls, end: Err(denial) },
+            Verdict::Consents(_) => unreachable("Consents"),
+        };
+        verdict = policy::verify(answered, seal);
+    }
+}
+
+/// What a verdict releases.
+///
+/// # Panics
+/// When it asks for something else first, or refuses.
+#[must_use]
+pub fn released(verdict: Verdict) -> Released {
+    match verdict {
+        Verdict::Released(released) => released,
+        Verdict::Next(permit) => unreachable(&format!("asks for {permit:?}")),
+        Verdict::Write(permit) => unreachable(&format!("writes {permit:?}")),
+        Verdict::Denied(denial) => unreachable(&format!("refused: {denial:?}")),
+        Verdict::Consents(_) => unreachable("Consents"),
+    }
 }
 
 /// A FHIR JSON answer.
@@ -179,8 +300,7 @@ pub fn answer(status: u16, body: &[u8]) -> UpstreamAnswer {
         status,
         content_type: Some("application/fhir+json;charset=UTF-8".into()),
         body: body.to_vec(),
-        etag: None,
-        last_modified: None,
+        ..UpstreamAnswer::default()
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::tables::{ALLERGIES, CONDITIONS, LABS, MEDICATIONS, SERVICES, VITALS};
 use super::{LOINC, Maker, SNOMED, UCUM, concept, hl7, patient_id, reference, tenths};
+use crate::base64;
 use crate::time::{self, DAY, MINUTE};
 
 /// Everything in a patient's chart; `index` is in every id.
@@ -236,7 +237,7 @@ fn document(maker: &mut Maker, index: usize, subject: &Value, patient: &Value) {
     let note = format!("Visit note\n\nPatient {family} was seen today. Synthetic text for demonstration only.\n");
     let binary = json!({
         "resourceType": "Binary", "id": format!("bin-{index:03}"), "contentType": "text/plain",
-        "securityContext": reference("Patient", &patient_id(index)), "data": base64(note.as_bytes())
+        "securityContext": reference("Patient", &patient_id(index)), "data": base64::encode(note.as_bytes())
     });
     maker.put(binary, at);
     let author = maker.practitioner();
@@ -260,27 +261,4 @@ fn care_team(maker: &mut Maker, index: usize, subject: &Value) {
         "managingOrganization": [reference("Organization", "org-mercy")]
     });
     maker.put(team, at);
-}
-
-/// Standard base64 with padding (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let word = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..4usize {
-            let letter = usize::try_from(word >> (18 - 6 * place) & 63).unwrap_or(0);
-            let padded = place > chunk.len();
-            out.push(if padded { '=' } else { char::from(LETTERS.get(letter).copied().unwrap_or(b'=')) });
-        }
-    }
-    out
-}
-
-#[test]
-fn base64_is_standard() {
-    for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-        assert_eq!(base64(plain.as_bytes()), coded);
-    }
 }

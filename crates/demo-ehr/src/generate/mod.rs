@@ -2,6 +2,7 @@
 
 mod clinical;
 mod people;
+mod sensitive;
 mod shared;
 mod tables;
 
@@ -28,6 +29,7 @@ pub(crate) fn hospital(seed: u64, patients: usize, now: i64) -> Vec<Value> {
         clinical::chart(&mut maker, index, &patient);
     }
     shared::between_patients(&mut maker);
+    sensitive::records(&mut maker);
     maker.out
 }
 
@@ -40,9 +42,18 @@ struct Maker {
 
 impl Maker {
     /// Adds a resource last touched at `updated`.
-    fn put(&mut self, mut resource: Value, updated: i64) {
+    fn put(&mut self, resource: Value, updated: i64) {
+        self.put_labelled(resource, updated, &[]);
+    }
+
+    /// Adds a resource with security labels.
+    fn put_labelled(&mut self, mut resource: Value, updated: i64, labels: &[Value]) {
+        let mut meta = json!({"versionId": "1", "lastUpdated": time::instant(updated)});
+        if let (Some(meta), false) = (meta.as_object_mut(), labels.is_empty()) {
+            meta.insert("security".to_owned(), json!(labels));
+        }
         if let Some(members) = resource.as_object_mut() {
-            members.insert("meta".to_owned(), json!({"versionId": "1", "lastUpdated": time::instant(updated)}));
+            members.insert("meta".to_owned(), meta);
         }
         self.out.push(resource);
     }
@@ -136,6 +147,7 @@ mod tests {
             "AuditEvent",
             "Provenance",
             "List",
+            "Consent",
         ] {
             assert!(counts.get(kind).is_some_and(|count| *count > 0), "no `{kind}`: {counts:?}");
         }
@@ -145,6 +157,33 @@ mod tests {
         for reference in references {
             assert!(ids.contains(&reference), "`{reference}` dangles");
         }
+    }
+
+    #[test]
+    fn documents_labels_and_a_consent_come_after_what_was_there() {
+        let all = hospital(1, 50, NOW);
+        let first = all.iter().position(|resource| resource["id"] == "bin-ward-004").unwrap();
+        assert_eq!(all[first - 1]["id"], "pat-002-old", "nothing stands between the old and the new");
+        let new = &all[first..];
+        let charts = ["pat-001", "pat-002"].map(|id| format!("Patient/{id}"));
+        assert!(
+            new.iter().all(|resource| !charts.iter().any(|chart| resource["subject"]["reference"] == chart.as_str()))
+        );
+        for code in ["R", "V", "PSY"] {
+            let labelled = |resource: &Value| {
+                resource["meta"]["security"].as_array().is_some_and(|labels| labels.iter().any(|l| l["code"] == code))
+            };
+            assert!(new.iter().any(labelled), "{code}");
+        }
+        let urls = new.iter().filter_map(|resource| resource.pointer("/content/0/attachment/url")?.as_str());
+        for id in urls.filter_map(|url| url.rsplit_once("Binary/")).map(|(_, id)| id) {
+            assert!(new.iter().any(|resource| resource["resourceType"] == "Binary" && resource["id"] == id), "`{id}`");
+        }
+        let bare = |resource: &&Value| resource["resourceType"] == "Binary" && resource["securityContext"].is_null();
+        assert!(
+            new.iter().filter(bare).count() == 2
+                && new.iter().any(|r| !r["content"][0]["attachment"]["data"].is_null())
+        );
     }
 
     fn collect(value: &Value, found: &mut Vec<String>) {

@@ -1,10 +1,10 @@
 //! Searching the shelf: reads a query, filters, sorts, follows includes and cuts a page.
 
 pub(crate) mod compare;
+mod include;
 pub(crate) mod table;
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use fhir::params::{ParamKind, SearchParam};
@@ -12,16 +12,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::Value;
 
 use crate::fault::Fault;
-use crate::shelf::{Found, Shelf, Stored};
+use crate::shelf::{Shelf, Stored};
 
-/// Entries on a page when `_count` is absent.
-const COUNT_DEFAULT: usize = 20;
-/// Most entries on a page.
-const COUNT_MAX: usize = 500;
 /// Most parameters of one search.
 const PARAMETERS_MAX: usize = 200;
-/// Most resources that includes may add to one page.
-const INCLUDES_MAX: usize = 2000;
 
 /// Everything but RFC 3986 unreserved characters is escaped in the links this server writes.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -75,7 +69,7 @@ pub(crate) enum Mode {
 /// One page of results.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    pub(crate) entries: Vec<(Arc<Value>, Option<Mode>)>,
+    pub(crate) entries: Vec<(Arc<Value>, Mode)>,
     /// Matches in all pages; absent when the search asked for no total.
     pub(crate) total: Option<usize>,
     /// Offset of the next page.
@@ -97,30 +91,24 @@ pub(crate) struct Search<'a> {
     pub(crate) kind: &'a str,
     pub(crate) pairs: &'a [(String, String)],
     pub(crate) offset: usize,
+    /// Matches on a page.
+    pub(crate) count: usize,
     pub(crate) base: &'a str,
     pub(crate) unknown: UnknownParameters,
     pub(crate) faults: &'a [Fault],
 }
 
 impl Search<'_> {
-    fn all<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(name, _)| bare(name) == wanted).map(|(_, value)| value.as_str())
-    }
-
     fn first(&self, wanted: &str) -> Option<&str> {
         self.pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     }
 
     fn ignores(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| match fault {
-            Fault::IgnoreParameter(ignored) => bare(name) == ignored,
-            Fault::IgnoreAllParameters => true,
-            _ => false,
-        })
+        self.faults.iter().any(|fault| fault.ignores(bare(name)))
     }
 
-    /// Runs the search; the error is the name of a parameter this server does not know.
-    pub(crate) fn run(&self, shelf: &Shelf) -> Result<Page, String> {
+    /// Everything that matches, unsorted; the error is the name of a parameter this server does not know.
+    pub(crate) fn matches<'s>(&'s self, shelf: &'s Shelf) -> Result<Vec<&'s Stored>, String> {
         let mut matches: Vec<&Stored> = shelf.all(self.kind).collect();
         for (name, value) in self.pairs {
             if STEERING.contains(&bare(name)) || self.ignores(name) || value.is_empty() {
@@ -135,22 +123,27 @@ impl Search<'_> {
             let modifier = name.split_once(':').map(|(_, modifier)| modifier);
             matches.retain(|s| compare::matches(&s.resource, parameter, modifier, value, self.base));
         }
+        Ok(matches)
+    }
+
+    /// Runs the search; the error is the name of a parameter this server does not know.
+    pub(crate) fn run(&self, shelf: &Shelf) -> Result<Page, String> {
+        let mut matches = self.matches(shelf)?;
         self.sort(&mut matches);
         let total = matches.len();
         let wants_total = self.first("_total") != Some("none");
-        let count = self.first("_count").and_then(|c| c.parse().ok()).unwrap_or(COUNT_DEFAULT).min(COUNT_MAX);
         let mut page = Page { total: wants_total.then_some(total), ..Page::default() };
-        if count == 0 || self.first("_summary") == Some("count") {
+        if self.count == 0 || self.first("_summary") == Some("count") {
             page.total = Some(total);
             return Ok(page);
         }
-        let on_page: Vec<&Stored> = matches.into_iter().skip(self.offset).take(count).collect();
+        let on_page: Vec<&Stored> = matches.into_iter().skip(self.offset).take(self.count).collect();
         let reached = self.offset.saturating_add(on_page.len());
         page.next = (reached < total && !on_page.is_empty()).then_some(reached);
-        let included = self.includes(shelf, &on_page);
+        let included = include::includes(self, shelf, &on_page);
         let shown = |stored: &Stored| self.project(&stored.resource);
-        page.entries = on_page.iter().map(|s| (shown(s), Some(Mode::Match))).collect();
-        page.entries.extend(included.iter().map(|s| (shown(s), Some(Mode::Include))));
+        page.entries = on_page.iter().map(|s| (shown(s), Mode::Match)).collect();
+        page.entries.extend(included.iter().map(|s| (shown(s), Mode::Include)));
         Ok(page)
     }
 
@@ -167,80 +160,15 @@ impl Search<'_> {
         }
     }
 
-    /// Resources that `_include` and `_revinclude` add, one hop, each once.
-    fn includes<'s>(&self, shelf: &'s Shelf, matches: &[&'s Stored]) -> Vec<&'s Stored> {
-        let mut seen: HashSet<(&str, &str)> = matches.iter().map(|s| (s.kind.as_str(), s.id.as_str())).collect();
-        let mut included = Vec::new();
-        let everything = self.faults.contains(&Fault::IncludeEverything);
-        for spec in self.all("_include") {
-            let mut parts = spec.split(':');
-            let (source, name, target) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next());
-            if source != self.kind && source != "*" {
-                continue;
-            }
-            for stored in matches {
-                let wanted = references(&stored.resource, &stored.kind, name, self.base);
-                for (kind, id) in wanted.iter().filter_map(|text| text.split_once('/')) {
-                    if target.is_some_and(|target| target != kind) {
-                        continue;
-                    }
-                    if let Found::Here(hit) = shelf.find(kind, id) {
-                        add(hit, &mut seen, &mut included);
-                        if everything {
-                            shelf.all(&hit.kind).for_each(|other| add(other, &mut seen, &mut included));
-                        }
-                    }
-                }
-            }
-        }
-        for spec in self.all("_revinclude") {
-            let mut parts = spec.split(':');
-            let (source, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-            let Some((source, _)) = shelf.kinds().map(|kind| (kind, ())).find(|(kind, ())| *kind == source) else {
-                continue;
-            };
-            for stored in shelf.all(source) {
-                let hit = references(&stored.resource, source, name, self.base)
-                    .iter()
-                    .any(|text| matches.iter().any(|m| text.split_once('/') == Some((m.kind.as_str(), m.id.as_str()))));
-                if hit || everything {
-                    add(stored, &mut seen, &mut included);
-                }
-            }
-        }
-        included
-    }
-
     /// Applies `_elements` and `_summary`, in the smallest form that clients accept.
     fn project(&self, resource: &Arc<Value>) -> Arc<Value> {
         project(resource, self.first("_elements"), self.first("_summary"))
     }
 }
 
-fn add<'s>(stored: &'s Stored, seen: &mut HashSet<(&'s str, &'s str)>, included: &mut Vec<&'s Stored>) {
-    if included.len() < INCLUDES_MAX && seen.insert((stored.kind.as_str(), stored.id.as_str())) {
-        included.push(stored);
-    }
-}
-
 /// The name of a parameter without its modifier.
 fn bare(name: &str) -> &str {
     name.split_once(':').map_or(name, |(bare, _)| bare)
-}
-
-fn references(resource: &Value, kind: &str, name: &str, base: &str) -> Vec<String> {
-    let parameters: Vec<_> = match name {
-        "*" | "" => table::all(kind).filter(|p| p.kind == ParamKind::Reference).collect(),
-        name => table::find(kind, name).into_iter().collect(),
-    };
-    let found = parameters.iter().flat_map(|p| p.paths.iter().map(|path| (path.elements, path.patient_only)));
-    found
-        .flat_map(|(path, patient_only)| compare::elements(resource, path).into_iter().map(move |e| (e, patient_only)))
-        .filter_map(|(element, patient_only)| {
-            let reference = compare::local(element.get("reference")?.as_str()?, base);
-            (!patient_only || reference.starts_with("Patient/")).then_some(reference)
-        })
-        .collect()
 }
 
 #[derive(PartialEq, PartialOrd)]

@@ -15,8 +15,28 @@ pub(crate) enum Step {
     Data(Bytes),
     /// The same bytes, this many times.
     Repeat(Bytes, u64),
+    /// So many texts, made of these pieces with a number of ten digits between each two.
+    Numbered {
+        pieces: Vec<String>,
+        next: u64,
+        left: u64,
+    },
     Wait(Duration),
     Abort,
+}
+
+/// Numbered texts are handed over in pieces of about this size: few calls, little memory.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The next numbered texts, and the step that makes the rest.
+fn numbered(pieces: Vec<String>, mut next: u64, mut left: u64) -> (Bytes, Option<Step>) {
+    let mut out = String::with_capacity(CHUNK_BYTES);
+    while left > 0 && out.len() < CHUNK_BYTES {
+        out.push_str(&pieces.join(&format!("{next:010}")));
+        next += 1;
+        left -= 1;
+    }
+    (Bytes::from(out), (left > 0).then_some(Step::Numbered { pieces, next, left }))
 }
 
 /// Steps sent one after another.
@@ -61,6 +81,13 @@ impl Body for StepBody {
                 Some(Step::Repeat(_, 0)) => continue,
                 Some(Step::Repeat(bytes, times)) => {
                     self.steps.push_front(Step::Repeat(bytes.clone(), times - 1));
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
+                Some(Step::Numbered { pieces, next, left }) => {
+                    let (bytes, rest) = numbered(pieces, next, left);
+                    if let Some(rest) = rest {
+                        self.steps.push_front(rest);
+                    }
                     Poll::Ready(Some(Ok(Frame::data(bytes))))
                 }
                 Some(Step::Wait(how_long)) => {

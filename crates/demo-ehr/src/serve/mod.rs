@@ -1,19 +1,25 @@
-//! The listener: takes requests off the wire, notes them, and sends answers with the faults of the transport.
+//! The listener: takes requests off the wire, notes them, and hands them to what answers.
 
+mod binary;
 mod body;
+mod history;
+pub(crate) mod listing;
+pub(crate) mod message;
+mod operation;
 mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;
 pub(crate) mod token;
+mod transaction;
+mod wire;
+mod write;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -25,17 +31,20 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::fault::{Fault, Faults};
 use crate::requests::{Requests, Seen};
 use crate::search;
-use crate::serve::body::{Step, StepBody};
-use crate::serve::route::{Ask, Content, Reply, State};
+use crate::serve::message::{Ask, Reply};
+use crate::serve::route::State;
 use crate::serve::token::{Auth, Tokens};
+use crate::serve::wire::{Response, instead, plain, send};
+use crate::shelf::Found;
 
 /// Path under which the FHIR endpoint lives.
 const BASE_PATH: &str = "/fhir";
-/// Most bytes of a request body that are read.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a request body that are read: a resource or transaction with a document in it.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of a form that are read.
+const FORM_BYTES_MAX: usize = 64 * 1024;
 /// A connection that sends no complete head in this time is closed.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-const FHIR_JSON: &str = "application/fhir+json;charset=utf-8";
 
 /// A running upstream; dropping it closes the listener and every connection.
 pub struct Running {
@@ -62,13 +71,32 @@ struct Shared {
 impl Running {
     /// Puts a resource (a new version, if it is there already), as if another system had written it.
     pub fn put(&self, resource: Value) {
-        let now = self.shared.state.now;
-        let _known = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner).put(resource, now);
+        let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let at = shelf.tick(self.shared.state.now);
+        let _known = shelf.put(resource, at);
     }
 
     /// Deletes an instance.
     pub fn delete(&self, kind: &str, id: &str) {
-        self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner).delete(kind, id);
+        let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let at = shelf.tick(self.shared.state.now);
+        shelf.delete(kind, id, at);
+    }
+
+    /// The current version of an instance, as it is stored.
+    #[must_use]
+    pub fn resource(&self, kind: &str, id: &str) -> Option<Value> {
+        match self.shared.state.shelf.read().unwrap_or_else(PoisonError::into_inner).find(kind, id) {
+            Found::Here(stored) => Some((*stored.resource).clone()),
+            Found::Deleted | Found::Absent => None,
+        }
+    }
+
+    /// Every version of an instance, oldest first; JSON `null` for a deletion.
+    #[must_use]
+    pub fn versions(&self, kind: &str, id: &str) -> Vec<Value> {
+        let shelf = self.shared.state.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        shelf.versions(kind, id).iter().map(|stored| (*stored.resource).clone()).collect()
     }
 
     /// How many token requests came in.
@@ -125,7 +153,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(shared.handle(request).await) }
+                async move { shared.handle(request).await.ok_or_else(|| io::Error::other("closed on purpose")) }
             });
             // A connection that breaks (often on purpose) concerns nobody here.
             let _broken = hyper::server::conn::http1::Builder::new()
@@ -137,11 +165,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-type Response = http::Response<StepBody>;
-
 impl Shared {
-    async fn handle(&self, request: http::Request<Incoming>) -> Response {
+    /// The answer to a request; none when the connection is to be closed without one.
+    async fn handle(&self, request: http::Request<Incoming>) -> Option<Response> {
         let (head, body) = request.into_parts();
+        let form = head.uri.path() == "/token" || head.uri.path().ends_with("/_search");
+        let body = read(body, if form { FORM_BYTES_MAX } else { BODY_BYTES_MAX }).await;
+        let whole = body.is_some();
         let seen = Seen {
             method: head.method.as_str().to_owned(),
             path: head.uri.path().to_owned(),
@@ -151,41 +181,61 @@ impl Shared {
                 .iter()
                 .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
                 .collect(),
-            body: read(body).await,
+            body: body.unwrap_or_default(),
         };
         self.requests.push(seen.clone());
         if seen.path == "/token" {
-            return self.token(&seen).await;
+            return Some(self.token(&seen).await);
         }
         let below = seen.path.strip_prefix(BASE_PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(below) = below else {
-            return plain(404, outcome::outcome("not-found", "no such path; the FHIR base is /fhir"));
+            return Some(plain(404, outcome::outcome("not-found", "no such path; the FHIR base is /fhir")));
         };
+        if !whole {
+            return Some(plain(413, outcome::outcome("too-long", "the body is too long, or broke off")));
+        }
         let below = below.trim_start_matches('/');
         if below == ".well-known/smart-configuration" && matches!(self.auth, Auth::SmartBackend { .. }) {
-            return plain(200, self.smart_configuration());
+            return Some(plain(200, self.smart_configuration()));
         }
         let open = below == "metadata" || below.starts_with(".well-known");
         if !open && !self.tokens.admits(&self.auth, seen.header("authorization")) {
             let mut response =
                 plain(401, outcome::outcome("login", "missing or expired token for realm hospital-prod"));
             response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return response;
+            return Some(response);
         }
         let faults = self.faults.meet(below);
         if open {
             let reply = self.state.answer(&ask(&seen, below), &faults);
-            return send(&reply, &self.state.base, &[]);
+            return Some(send(&reply, &self.state.base, &[]));
         }
+        let response = match faults.iter().find_map(instead) {
+            Some(response) => Some(response),
+            None => self.carry_out(&seen, below, &faults),
+        };
         for fault in &faults {
             if let Fault::SlowHeaders(how_long) = fault {
                 tokio::time::sleep(*how_long).await;
             }
         }
-        if let Some(response) = faults.iter().find_map(instead) {
-            return response;
+        response
+    }
+
+    /// Does what was asked; no answer when the connection is to be closed without one.
+    fn carry_out(&self, seen: &Seen, below: &str, faults: &[Fault]) -> Option<Response> {
+        let mut reply = self.state.answer(&ask(seen, below), faults);
+        for fault in faults {
+            match fault {
+                Fault::CutBeforeAnswer => return None,
+                Fault::Accepted(url) => {
+                    let headers = vec![("content-location", url.clone())];
+                    reply = Reply { status: 202, headers, ..Reply::default() };
+                }
+                _ => {}
+            }
         }
-        send(&self.state.answer(&ask(&seen, below), &faults), &self.state.base, &faults)
+        Some(send(&reply, &self.state.base, faults))
     }
 
     async fn token(&self, seen: &Seen) -> Response {
@@ -222,132 +272,19 @@ fn ask<'a>(seen: &'a Seen, below: &'a str) -> Ask<'a> {
         method: &seen.method,
         path: below,
         query: &seen.query,
-        form: (!seen.body.is_empty()).then_some(seen.body.as_str()),
-        if_none_match: seen.header("if-none-match"),
+        body: &seen.body,
+        accept: seen.header("accept"),
+        content_type: seen.header("content-type"),
+        if_match: seen.header("if-match"),
         if_modified_since: seen.header("if-modified-since"),
+        if_none_exist: seen.header("if-none-exist"),
+        if_none_match: seen.header("if-none-match"),
+        prefer: seen.header("prefer"),
     }
 }
 
-/// Reads a request body up to the limit; what is longer or broken counts as empty.
-async fn read(body: Incoming) -> String {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => String::from_utf8_lossy(&collected.to_bytes()).into_owned(),
-        Err(_) => String::new(),
-    }
-}
-
-fn plain(status: u16, body: Value) -> Response {
-    send(&Reply { status, headers: Vec::new(), content: Content::Plain(body) }, "", &[])
-}
-
-/// Faults that answer something else altogether.
-fn instead(fault: &Fault) -> Option<Response> {
-    let text = |status: u16, kind: &'static str, body: &'static str| {
-        let mut response = Response::new(StepBody::whole(Bytes::from_static(body.as_bytes())));
-        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        response
-    };
-    match fault {
-        Fault::Html => Some(text(
-            200,
-            "text/html;charset=utf-8",
-            "<!DOCTYPE html><html><body><h1>Patient/p2</h1><pre>{\"resourceType\":\"Patient\"}</pre></body></html>",
-        )),
-        Fault::Xml => Some(text(
-            200,
-            "application/fhir+xml;charset=utf-8",
-            "<?xml version=\"1.0\"?><Patient xmlns=\"http://hl7.org/fhir\"><id value=\"p2\"/></Patient>",
-        )),
-        Fault::Redirect(url) => {
-            let mut response = text(302, "text/plain", "");
-            response.headers_mut().insert(LOCATION, HeaderValue::from_str(url).ok()?);
-            Some(response)
-        }
-        Fault::NotModified => Some(text(304, FHIR_JSON, "")),
-        Fault::StackTrace(ids) => Some(plain(500, outcome::stack_trace(ids))),
-        Fault::OutcomeWith200 => Some(plain(200, outcome::outcome("informational", "all fine, see Patient/p2"))),
-        _ => None,
-    }
-}
-
-/// Headers a gate should not let through.
-const ODD_HEADERS: [(&str, &str); 9] = [
-    ("set-cookie", "JSESSIONID=ehr-secret-session; Path=/"),
-    ("x-powered-by", "HAPI FHIR 8.0.0 REST Server"),
-    ("server", "ehr-prod-17.hospital.internal"),
-    ("link", "<http://ehr-prod-17.hospital.internal/Patient/p2>; rel=\"related\""),
-    ("content-location", "http://ehr-prod-17.hospital.internal/fhir/Patient/p2/_history/7"),
-    ("location", "http://ehr-prod-17.hospital.internal/fhir/Patient/p2"),
-    ("x-request-id", "patient-p2-trace"),
-    ("cache-control", "public, max-age=3600"),
-    ("access-control-allow-origin", "*"),
-];
-
-/// Turns a reply into bytes on the wire, with the faults of the transport.
-fn send(reply: &Reply, base: &str, faults: &[Fault]) -> Response {
-    let text = render::text(&reply.content, base, faults);
-    let length = text.len() as u64;
-    let bytes = Bytes::from(text);
-    let (mut status, mut kind) = (reply.status, FHIR_JSON.to_owned());
-    let mut headers: Vec<(&str, String)> = reply.headers.clone();
-    let mut steps = None;
-    let middle = bytes.len() / 2;
-    for fault in faults {
-        match fault {
-            Fault::Status(other) => status = *other,
-            Fault::ContentType(other) => kind.clone_from(other),
-            Fault::OddHeaders => headers.extend(ODD_HEADERS.iter().map(|(name, value)| (*name, (*value).to_owned()))),
-            Fault::CutOff => {
-                headers.push(("content-length", length.to_string()));
-                // The pause lets the half leave before the connection breaks.
-                let pause = Step::Wait(Duration::from_millis(30));
-                steps = Some(vec![Step::Data(bytes.slice(..middle)), pause, Step::Abort]);
-            }
-            Fault::SlowBody(how_long) => {
-                headers.push(("content-length", length.to_string()));
-                let halves = (bytes.slice(..middle), bytes.slice(middle..));
-                steps = Some(vec![Step::Data(halves.0), Step::Wait(*how_long), Step::Data(halves.1)]);
-            }
-            Fault::Oversized { bytes: size, announced } => {
-                if *announced {
-                    headers.push(("content-length", (*size).max(length + PADDING).to_string()));
-                }
-                steps = Some(padded(&bytes, *size));
-            }
-            _ => {}
-        }
-    }
-    let mut response = Response::new(steps.map_or_else(|| StepBody::whole(bytes), StepBody::new));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("")));
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    if status == 304 {
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    response
-}
-
-const PAD_OPEN: &str = ",\"implicitRules\":\"";
-const PAD_CLOSE: &str = "\"}";
-/// What padding adds besides the padding itself: its member without the closing brace that is there already.
-const PADDING: u64 = (PAD_OPEN.len() + PAD_CLOSE.len() - 1) as u64;
-static PAD_CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
-
-/// The body with one more string member, so long that the whole is `size` bytes, without holding it in memory.
-fn padded(bytes: &Bytes, size: u64) -> Vec<Step> {
-    let needed = size.saturating_sub(bytes.len() as u64 + PADDING);
-    let chunk = Bytes::from_static(&PAD_CHUNK);
-    let (times, rest) = (needed / chunk.len() as u64, needed % chunk.len() as u64);
-    vec![
-        Step::Data(bytes.slice(..bytes.len().saturating_sub(1))),
-        Step::Data(Bytes::from_static(PAD_OPEN.as_bytes())),
-        Step::Repeat(chunk.clone(), times),
-        Step::Data(chunk.slice(..usize::try_from(rest).unwrap_or(0))),
-        Step::Data(Bytes::from_static(PAD_CLOSE.as_bytes())),
-    ]
+/// Reads a request body; none when it is longer than this or breaks off.
+async fn read(body: Incoming, bytes_max: usize) -> Option<String> {
+    let collected = Limited::new(body, bytes_max).collect().await.ok()?;
+    Some(String::from_utf8_lossy(&collected.to_bytes()).into_owned())
 }

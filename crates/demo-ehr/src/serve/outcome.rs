@@ -11,6 +11,14 @@ pub(crate) fn outcome(code: &str, diagnostics: &str) -> Value {
     })
 }
 
+/// What a write says that went well.
+pub(crate) fn done(diagnostics: &str) -> Value {
+    json!({
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "information", "code": "informational", "diagnostics": diagnostics}]
+    })
+}
+
 /// What a read of an absent instance says: it names the table and another patient.
 pub(crate) fn not_found(kind: &str, id: &str, bystander: &str) -> Value {
     outcome(

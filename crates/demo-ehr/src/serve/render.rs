@@ -6,91 +6,128 @@ use serde_json::{Map, Value, json};
 
 use crate::fault::{Fault, Place};
 use crate::search::{Mode, tag_subsetted};
-use crate::serve::route::Content;
+use crate::serve::binary;
+use crate::serve::message::{Bundle, Content, Entry};
 use crate::time;
 
-/// A Bundle before it is text.
-#[derive(Debug, Default)]
-pub(crate) struct Searchset {
-    pub(crate) entries: Vec<(Arc<Value>, Option<Mode>)>,
-    pub(crate) total: Option<usize>,
-    pub(crate) self_link: String,
-    pub(crate) next_link: Option<String>,
-    pub(crate) id: String,
-    pub(crate) now: i64,
-}
-
-/// The text of an answer.
+/// The bytes of an answer.
 pub(crate) fn text(content: &Content, base: &str, faults: &[Fault]) -> Vec<u8> {
-    let body = match content {
-        Content::Empty => return Vec::new(),
-        Content::Plain(value) => return value.to_string().into_bytes(),
-        Content::Resource(value) => resource(value, faults),
-        Content::Bundle(bundle) => searchset(bundle, base, faults),
-    };
-    bytes(body, faults)
+    match content {
+        Content::Plain(value) => value.to_string().into_bytes(),
+        Content::Raw(_, raw) => raw.clone(),
+        Content::Empty | Content::Resource(_) | Content::Bundle(_) => {
+            json_text(content, base, faults).map_or_else(Vec::new, |body| bytes(body, faults))
+        }
+    }
 }
 
-fn searchset(bundle: &Searchset, base: &str, faults: &[Fault]) -> String {
-    let mut kind = "searchset";
+/// Content as JSON; none, when there is none.
+fn json_text(content: &Content, base: &str, faults: &[Fault]) -> Option<String> {
+    match content {
+        Content::Empty | Content::Raw(..) => None,
+        Content::Plain(value) => Some(value.to_string()),
+        Content::Resource(value) => Some(resource(value, faults)),
+        Content::Bundle(inner) => Some(bundle(inner, base, faults)),
+    }
+}
+
+fn bundle(bundle: &Bundle, base: &str, faults: &[Fault]) -> String {
+    let mut kind = bundle.kind;
     let mut total = bundle.total.map(|total| total as u64);
-    let mut self_link = bundle.self_link.as_str();
+    let mut self_link = bundle.self_link.as_deref();
     let mut next_link = bundle.next_link.as_deref();
-    let mut full_url_of = None;
-    let mut modes = true;
     for fault in faults {
         match fault {
             Fault::BundleType(other) => kind = other,
             Fault::Total(lie) => total = Some(*lie),
-            Fault::SelfLink(url) => self_link = url,
+            Fault::SelfLink(url) => self_link = Some(url),
             Fault::NextLink(url) => next_link = Some(url),
-            Fault::FullUrl(other) => full_url_of = Some(other.as_str()),
-            Fault::MissingSearchMode => modes = false,
             _ => {}
         }
     }
-    let mut links = vec![json!({"relation": "self", "url": self_link})];
-    links.extend(next_link.map(|url| json!({"relation": "next", "url": url})));
     let mut out = format!(
-        "{{\"resourceType\":\"Bundle\",\"id\":\"{}\",\"meta\":{{\"lastUpdated\":\"{}\"}},\"type\":{},",
+        "{{\"resourceType\":\"Bundle\",\"id\":\"{}\",\"meta\":{{\"lastUpdated\":\"{}\"}},\"type\":{}",
         bundle.id,
         time::instant(bundle.now),
         json!(kind)
     );
     if let Some(total) = total {
-        out.push_str(&format!("\"total\":{total},"));
+        out.push_str(&format!(",\"total\":{total}"));
     }
-    out.push_str(&format!("\"link\":{}", Value::Array(links)));
-    if !bundle.entries.is_empty() {
-        let entries: Vec<String> = bundle
-            .entries
-            .iter()
-            .map(|(value, mode)| {
-                let own = format!("{}/{}", name(value, "resourceType"), name(value, "id"));
-                let url = format!("{base}/{}", full_url_of.unwrap_or(&own));
-                let search = match mode {
-                    Some(Mode::Match) if modes => ",\"search\":{\"mode\":\"match\"}",
-                    Some(Mode::Include) if modes => ",\"search\":{\"mode\":\"include\"}",
-                    _ => "",
-                };
-                format!("{{\"fullUrl\":{},\"resource\":{}{search}}}", json!(url), resource(value, faults))
-            })
-            .collect();
+    let links = [("self", self_link), ("next", next_link)];
+    let links: Vec<Value> =
+        links.iter().filter_map(|(relation, url)| Some(json!({"relation": relation, "url": (*url)?}))).collect();
+    if !links.is_empty() {
+        out.push_str(&format!(",\"link\":{}", Value::Array(links)));
+    }
+    let mut entries: Vec<String> = bundle.entries.iter().map(|own| entry(own, base, faults)).collect();
+    if let Some((copied, _)) = &bundle.flood {
+        entries.push(copy(copied, &"0".repeat(COPY_MARK.len()), base, faults));
+    }
+    if !entries.is_empty() {
         out.push_str(&format!(",\"entry\":[{}]", entries.join(",")));
     }
     out.push('}');
     out
 }
 
-fn name<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or("")
+fn entry(entry: &Entry, base: &str, faults: &[Fault]) -> String {
+    let mut name = entry.name.as_deref();
+    let mut modes = true;
+    for fault in faults {
+        match fault {
+            Fault::FullUrl(other) => name = name.and(Some(other)),
+            Fault::MissingSearchMode => modes = false,
+            _ => {}
+        }
+    }
+    let mode = entry.mode.filter(|_| modes).map(|mode| match mode {
+        Mode::Match => "{\"mode\":\"match\"}".to_owned(),
+        Mode::Include => "{\"mode\":\"include\"}".to_owned(),
+    });
+    let members = [
+        ("fullUrl", name.map(|name| json!(format!("{base}/{name}")).to_string())),
+        ("resource", json_text(&entry.content, base, faults)),
+        ("search", mode),
+        ("request", entry.request.as_ref().map(Value::to_string)),
+        ("response", entry.response.as_ref().map(Value::to_string)),
+    ];
+    let members: Vec<String> =
+        members.into_iter().filter_map(|(key, text)| Some(format!("\"{key}\":{}", text?))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Stands for the number in the entries of a flood.
+const COPY_MARK: &str = "~~~~~~~~~~";
+
+/// One entry of a flood under an id of its own.
+fn copy(copied: &Arc<Value>, number: &str, base: &str, faults: &[Fault]) -> String {
+    let mut copied = (**copied).clone();
+    if let Some(members) = copied.as_object_mut() {
+        members.insert("id".to_owned(), json!(format!("pad-{number}")));
+    }
+    entry(&Entry::found(Arc::new(copied), Some(Mode::Match)), base, faults)
+}
+
+/// The text of a flood's further entries: what stands before, between and after the places of their number.
+pub(crate) fn copies(copied: &Arc<Value>, base: &str, faults: &[Fault]) -> Vec<String> {
+    format!(",{}", copy(copied, COPY_MARK, base, faults)).split(COPY_MARK).map(str::to_owned).collect()
 }
 
 /// Members that say whose a resource is, in the types this upstream holds.
 const OWNERS: [&str; 4] = ["subject", "patient", "beneficiary", "for"];
 
+/// Makes a resource somebody's.
+pub(crate) fn own(members: &mut Map<String, Value>, reference: &Value) {
+    for owner in OWNERS {
+        if let Some(member) = members.get_mut(owner) {
+            member.clone_from(reference);
+        }
+    }
+}
+
 fn resource(value: &Arc<Value>, faults: &[Fault]) -> String {
-    let changed = faults.iter().fold(Arc::clone(value), change);
+    let changed = faults.iter().fold(binary::changed(Arc::clone(value), faults), change);
     faults.iter().fold(changed.to_string(), write)
 }
 
@@ -104,13 +141,7 @@ fn change(value: Arc<Value>, fault: &Fault) -> Arc<Value> {
         Arc::new(copy)
     };
     match fault {
-        Fault::ForeignSubject(reference) => edit(&|members| {
-            for owner in OWNERS {
-                if let Some(member) = members.get_mut(owner) {
-                    *member = json!({ "reference": reference });
-                }
-            }
-        }),
+        Fault::ForeignSubject(reference) => edit(&|members| own(members, &json!({ "reference": reference }))),
         Fault::ContainedPatient(id) => edit(&|members| {
             let patient =
                 json!({"resourceType": "Patient", "id": id, "name": [{"family": "Contained", "given": ["Foreign"]}]});
@@ -124,6 +155,8 @@ fn change(value: Arc<Value>, fault: &Fault) -> Arc<Value> {
             tag_subsetted(members);
         }),
         Fault::EtagOnly => edit(&|members| drop(members.remove("meta"))),
+        // The narrative is written later, while the body is sent.
+        Fault::LongNarrative(_) => edit(&|members| drop(members.remove("text"))),
         _ => value,
     }
 }

@@ -64,6 +64,17 @@ pub async fn get(running: &Running, path: &str) -> Answer {
     send("GET", &format!("{}/{path}", running.base_url), &[], "").await
 }
 
+pub async fn post(running: &Running, path: &str, body: &Value) -> Answer {
+    with("POST", running, path, &[], body).await
+}
+
+/// A request with a JSON body.
+pub async fn with(method: &str, running: &Running, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    let mut headers = headers.to_vec();
+    headers.push(("content-type", "application/fhir+json"));
+    send(method, &format!("{}/{path}", running.base_url), &headers, &body.to_string()).await
+}
+
 pub async fn start(ehr: DemoEhr) -> Running {
     ehr.start(([127, 0, 0, 1], 0).into()).await.unwrap()
 }

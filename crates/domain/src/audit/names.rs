@@ -23,6 +23,13 @@ const KINDS: &[(u8, &str, Kind)] = &[
     (17, "boot", Kind::Boot),
     (18, "key.change", Kind::KeyChange),
     (19, "flood", Kind::Flood),
+    (20, "fhir.history", Kind::FhirHistory),
+    (21, "fhir.create", Kind::FhirCreate),
+    (22, "fhir.update", Kind::FhirUpdate),
+    (23, "fhir.patch", Kind::FhirPatch),
+    (24, "fhir.delete", Kind::FhirDelete),
+    (25, "fhir.operation", Kind::FhirOperation),
+    (26, "fhir.transaction", Kind::FhirTransaction),
 ];
 
 impl Kind {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Include, Modifier, Search, Summary, Total};
+use super::{Everything, History, Include, Modifier, Search, Summary, Total, View};
 
 impl Search {
     /// The query that means exactly this search, without [`Search::inference`]: such a search has no query.
@@ -16,8 +16,9 @@ impl Search {
             };
             query.push(&key, &list(&param.values));
         }
-        self.includes.iter().for_each(|include| query.push("_include", &include.to_string()));
-        self.revincludes.iter().for_each(|include| query.push("_revinclude", &include.to_string()));
+        let key = |name: &str, include: &Include| format!("{name}{}", if include.iterate { ":iterate" } else { "" });
+        self.includes.iter().for_each(|include| query.push(&key("_include", include), &include.to_string()));
+        self.revincludes.iter().for_each(|include| query.push(&key("_revinclude", include), &include.to_string()));
         if !self.sort.is_empty() {
             let keys: Vec<String> =
                 self.sort.iter().map(|(name, down)| format!("{}{name}", if *down { "-" } else { "" })).collect();
@@ -29,15 +30,52 @@ impl Search {
         if let Some(total) = self.total {
             query.push("_total", total.as_str());
         }
-        if let Some(elements) = &self.view.elements {
-            query.push("_elements", &elements.join(","));
+        query.view(&self.view);
+        query.0
+    }
+
+    /// The same with the chains and reverse chains that were answered by searches of their own: for the self link.
+    #[must_use]
+    pub fn shown_query(&self) -> String {
+        let mut query = Query(self.canonical_query());
+        self.inference.iter().for_each(|inference| query.push(&inference.param, &inference.value));
+        query.0
+    }
+}
+
+impl History {
+    /// The query that asks an upstream for it; the view is applied here.
+    #[must_use]
+    pub fn canonical_query(&self) -> String {
+        let mut query = Query(String::new());
+        query.optional("_count", self.count.map(|count| count.to_string()).as_deref());
+        query.optional("_since", self.since.as_deref());
+        query.0
+    }
+}
+
+impl Everything {
+    /// The query that asks an upstream for it; the view is applied here.
+    #[must_use]
+    pub fn canonical_query(&self) -> String {
+        let mut query = Query(String::new());
+        query.optional("start", self.start.as_deref());
+        query.optional("end", self.end.as_deref());
+        query.optional("_since", self.since.as_deref());
+        if !self.kinds.is_empty() {
+            query.push("_type", &self.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","));
         }
-        if let Some(summary) = self.view.summary {
-            query.push("_summary", summary.as_str());
-        }
-        if self.view.pretty {
-            query.push("_pretty", "true");
-        }
+        query.optional("_count", self.count.map(|count| count.to_string()).as_deref());
+        query.0
+    }
+}
+
+impl View {
+    /// Appends what it shows to a query, for a self link.
+    #[must_use]
+    pub fn appended_to(&self, query: String) -> String {
+        let mut query = Query(query);
+        query.view(self);
         query.0
     }
 }
@@ -96,6 +134,20 @@ fn list(values: &[String]) -> String {
 struct Query(String);
 
 impl Query {
+    fn optional(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.push(key, value);
+        }
+    }
+
+    fn view(&mut self, view: &View) {
+        self.optional("_elements", view.elements.as_ref().map(|names| names.join(",")).as_deref());
+        self.optional("_summary", view.summary.map(Summary::as_str));
+        if view.pretty {
+            self.push("_pretty", "true");
+        }
+    }
+
     fn push(&mut self, key: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');

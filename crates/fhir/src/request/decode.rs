@@ -3,6 +3,7 @@
 use super::{InvalidKind, InvalidRequest, PARAMS_MAX, PATH_BYTES_MAX, QUERY_BYTES_MAX, quote};
 
 /// One `key=value` of a query, decoded.
+#[derive(Clone)]
 pub(super) struct Pair {
     pub key: String,
     pub value: String,
@@ -37,8 +38,13 @@ pub(super) fn pairs(query: &str) -> Result<Vec<Pair>, InvalidRequest> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(InvalidRequest::new(InvalidKind::TooLong, "the query is too long"));
     }
+    form(query)
+}
+
+/// The decoded pairs of a form, which is written as a query is.
+pub(super) fn form(text: &str) -> Result<Vec<Pair>, InvalidRequest> {
     let mut pairs = Vec::new();
-    for part in query.split('&').filter(|part| !part.is_empty()) {
+    for part in text.split('&').filter(|part| !part.is_empty()) {
         if pairs.len() == PARAMS_MAX {
             return Err(InvalidRequest::new(InvalidKind::TooLong, "too many parameters"));
         }

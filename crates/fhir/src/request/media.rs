@@ -19,6 +19,60 @@ pub(super) fn check_format(value: &str) -> Result<(), InvalidRequest> {
     }
 }
 
+/// Media type of JSON Patch (RFC 6902 §6).
+pub(super) const JSON_PATCH: &str = "application/json-patch+json";
+
+/// Which patch a body is.
+pub(super) enum PatchMedia {
+    Json,
+    FhirPath,
+}
+
+/// The kind of patch a `Content-Type` announces.
+pub(super) fn patch(media: Option<&str>) -> Option<PatchMedia> {
+    if is_type(media, &[JSON_PATCH]) {
+        return Some(PatchMedia::Json);
+    }
+    is_type(media, &["application/fhir+json"]).then_some(PatchMedia::FhirPath)
+}
+
+/// Whether a body is FHIR JSON in UTF-8.
+pub(super) fn is_fhir(media: Option<&str>) -> bool {
+    is_type(media, &["application/fhir+json", "application/json", "application/json+fhir"])
+}
+
+/// Whether a body is a form in UTF-8; an encoding that hides its keys is none (PS-05, PS-06).
+pub(super) fn is_form(media: Option<&str>) -> bool {
+    is_type(media, &["application/x-www-form-urlencoded"])
+}
+
+fn is_type(media: Option<&str>, types: &[&str]) -> bool {
+    let mut parts = media.unwrap_or_default().split(';').map(str::trim);
+    let named = parts.next().unwrap_or_default();
+    types.iter().any(|known| named.eq_ignore_ascii_case(known))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("fhirversion") => {
+                matches!(value.trim(), "4.0" | "4.0.1")
+            }
+            _ => true,
+        })
+}
+
+/// Whether `Accept` names FHIR JSON itself: then a Binary is wanted as a resource, else as its content.
+pub(super) fn wants_fhir(accept: Option<&str>) -> Result<bool, InvalidRequest> {
+    let accept = accept.unwrap_or_default();
+    if accept.len() > ACCEPT_BYTES_MAX {
+        return Err(refused("`Accept`"));
+    }
+    let mut ranges = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    Ok(ranges.any(|media| {
+        media.eq_ignore_ascii_case("application/fhir+json") || media.eq_ignore_ascii_case("application/json")
+    }))
+}
+
 fn takes_json(range: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();

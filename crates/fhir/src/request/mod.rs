@@ -6,16 +6,25 @@
 //! A search that would infer from other resources (`_has`, a chain, a sort naming another type) is read as far as the
 //! types it names and kept in [`Search::inference`]. `policy` answers such a search 403 where one of those types is not
 //! granted and 400 otherwise (S1-26); it is never sent, and the canonical query leaves it out.
+//!
+//! Bodies are read as strictly: a form is more parameters, a resource is of the type the path names, a Bundle is a list of
+//! requests each read by this very module.
 
+mod bundle;
 mod canonical;
 mod decode;
+mod interaction;
 mod media;
 mod path;
 mod query;
+mod record;
 mod value;
+mod write;
 
 use std::fmt;
 
+pub use self::bundle::{Entry, Submission, SubmissionKind};
+pub use self::interaction::{Everything, History, Interaction, Payload, Returns, Write};
 use crate::params::ParamKind;
 use crate::{Id, ResourceType};
 
@@ -33,6 +42,13 @@ pub const INCLUDES_MAX: usize = 16;
 pub const ACCEPT_BYTES_MAX: usize = 1024;
 /// Longest piece of the sender's own text in [`InvalidRequest::what`].
 pub const QUOTE_CHARS_MAX: usize = 100;
+
+/// Largest resource or Bundle taken from a client: attachments are written inline, and EHRs take a few megabytes.
+pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest search form: the parameters of [`QUERY_BYTES_MAX`], with room for long lists of values.
+pub const FORM_BYTES_MAX: usize = 16 * 1024;
+/// Most entries in one batch or transaction; each may cost two upstream calls (BA-19).
+pub const BUNDLE_ENTRIES_MAX: usize = 200;
 
 /// The request's method.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,33 +74,40 @@ pub struct Raw<'a> {
     pub query: Option<&'a str>,
     /// The `Accept` header; several are joined with commas.
     pub accept: Option<&'a str>,
-    /// Whether a body is announced.
-    pub body: bool,
+    /// The body; `None` when none was announced.
+    pub body: Option<Body<'a>>,
+    /// Headers that make a request conditional or say what to answer.
+    pub conditions: Conditions<'a>,
 }
 
-/// What a request asks for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Interaction {
-    /// `GET metadata`.
-    Capabilities,
-    /// `GET Type/id`.
-    Read {
-        /// The type asked for.
-        kind: ResourceType,
-        /// The instance asked for.
-        id: Id,
-        /// How it is to be shown.
-        view: View,
-    },
-    /// `GET Type?…`.
-    Search(Search),
-    /// A further page of an earlier search: `GET Type?_hilum=<token>`.
-    Page {
-        /// The type searched.
-        kind: ResourceType,
-        /// The sealed token.
-        token: String,
-    },
+/// A body as it came.
+#[derive(Clone, Copy)]
+pub struct Body<'a> {
+    /// `Content-Type`.
+    pub media: Option<&'a str>,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+/// Headers that change what a write means or how it is answered.
+#[derive(Clone, Copy, Default)]
+pub struct Conditions<'a> {
+    /// `If-Match`.
+    pub if_match: Option<&'a str>,
+    /// `If-None-Match`: a condition on writes; on reads it is the responder's.
+    pub if_none_match: Option<&'a str>,
+    /// `If-None-Exist`.
+    pub if_none_exist: Option<&'a str>,
+    /// `Prefer`; several are joined with commas.
+    pub prefer: Option<&'a str>,
+}
+
+impl<'a> Raw<'a> {
+    /// A request without body, conditions and `Accept`.
+    #[must_use]
+    pub fn plain(method: Method, path: &'a str, query: Option<&'a str>) -> Self {
+        Self { method, path, query, accept: None, body: None, conditions: Conditions::default() }
+    }
 }
 
 /// How resources are to be shown. Projection is done here, never asked of the upstream.
@@ -122,6 +145,10 @@ pub enum Total {
 pub struct Search {
     /// The type searched.
     pub kind: ResourceType,
+    /// The patient whose compartment the path names: `Patient/{id}/Type`.
+    pub compartment: Option<Id>,
+    /// How it was asked.
+    pub asked: Asked,
     /// What must all hold, sorted; a repeated key is there repeatedly.
     pub params: Vec<Param>,
     /// Inferences it would draw; not empty: refuse it (see the module).
@@ -138,6 +165,17 @@ pub struct Search {
     pub total: Option<Total>,
     /// How the entries are to be shown.
     pub view: View,
+}
+
+/// The form in which a search was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// `GET Type?…`.
+    Get,
+    /// `POST Type/_search`: its parameters are no part of an address.
+    Form,
+    /// `GET Observation/$lastn?…`: of each code the last so many.
+    LastN(u32),
 }
 
 /// One search parameter with its alternatives.
@@ -169,12 +207,29 @@ pub enum Modifier {
 }
 
 /// A search that would tell something about resources other than those returned.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Inference {
-    /// The key that asks for it, as sent; never its value.
+    /// The key that asks for it, as sent.
     pub param: String,
+    /// Its value, as sent.
+    pub value: String,
     /// The types it looks into.
     pub types: Vec<ResourceType>,
+    /// How it reads as a search of its own, where it looks into one type by one step.
+    pub hop: Option<Hop>,
+}
+
+/// A chain or reverse chain of one step, taken apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hop {
+    /// The type it looks into.
+    pub kind: ResourceType,
+    /// What resources of that type must satisfy.
+    pub wanted: Param,
+    /// The parameter that refers: of the type searched for a chain, of [`Hop::kind`] for `_has`.
+    pub link: &'static str,
+    /// Whether it is a reverse chain.
+    pub reverse: bool,
 }
 
 /// One `_include` or `_revinclude`.
@@ -186,6 +241,8 @@ pub struct Include {
     pub param: &'static str,
     /// Only references to this type.
     pub target: Option<ResourceType>,
+    /// `:iterate`: also from resources that were included themselves.
+    pub iterate: bool,
 }
 
 /// A request that is refused as it stands.
@@ -215,33 +272,60 @@ pub enum InvalidKind {
     },
     /// No format but JSON is offered: 406.
     NotAcceptable,
-    /// Over a limit of this module: 414.
+    /// The body is of a kind that is not read here: 415.
+    Media,
+    /// The address is over a limit of this module: 414.
     TooLong,
+    /// The body is over a limit of this module: 413.
+    TooLarge,
 }
 
 /// Reads a request.
 ///
 /// # Errors
-/// The first reason to refuse it: path, then method, then format, then parameters.
+/// The first reason to refuse it: path, then method, then format, then parameters, then body.
 pub fn read(raw: &Raw<'_>) -> Result<Interaction, InvalidRequest> {
-    let target = path::read(raw.path, raw.method)?;
-    if !matches!(raw.method, Method::Get | Method::Head) {
-        return Err(InvalidRequest::method());
+    use path::Target;
+    let target = path::read(raw)?;
+    if !matches!(target, Target::Binary(_)) {
+        media::check_accept(raw.accept)?;
     }
-    if raw.body {
-        return Err(InvalidRequest::malformed("a read or search by GET has no body"));
-    }
-    media::check_accept(raw.accept)?;
     let pairs = decode::pairs(raw.query.unwrap_or_default())?;
+    if matches!(raw.method, Method::Get | Method::Head | Method::Delete) && raw.body.is_some() {
+        return Err(InvalidRequest::malformed("this request has no body"));
+    }
     match target {
-        path::Target::Capabilities => query::view(&pairs, query::Offers::Format).map(|_| Interaction::Capabilities),
-        path::Target::Instance(kind, id) => {
+        Target::Capabilities => query::view(&pairs, query::Offers::Format).map(|_| Interaction::Capabilities),
+        Target::Instance(kind, id) => {
             query::view(&pairs, query::Offers::FormatAndProjection).map(|view| Interaction::Read { kind, id, view })
         }
-        path::Target::Type(kind) => match query::page(&pairs)? {
+        Target::Version(kind, id, version) => query::view(&pairs, query::Offers::FormatAndProjection)
+            .map(|view| Interaction::Vread { kind, id, version, view }),
+        Target::History(kind, id) => record::history(kind, id, &pairs).map(Interaction::History),
+        Target::Everything(id) => record::everything(id, &pairs).map(Interaction::Everything),
+        Target::Type(kind) => match query::page(&pairs)? {
             Some(token) => Ok(Interaction::Page { kind, token }),
-            None => query::search(kind, &pairs).map(Interaction::Search),
+            None => query::search(kind, &pairs, Asked::Get).map(Interaction::Search),
         },
+        Target::LastN(kind) => record::last_n(kind, &pairs).map(Interaction::Search),
+        Target::Form(kind) => {
+            let pairs = query::with_form(pairs, raw.body)?;
+            query::search(kind, &pairs, Asked::Form).map(Interaction::Search)
+        }
+        Target::Compartment(patient, kind) => {
+            let (pairs, asked) = match raw.method {
+                Method::Post => (query::with_form(pairs, raw.body)?, Asked::Form),
+                _ => (pairs, Asked::Get),
+            };
+            let search = query::search(kind, &pairs, asked)?;
+            Ok(Interaction::Search(Search { compartment: Some(patient), ..search }))
+        }
+        Target::Binary(id) => record::binary(id, raw.accept, &pairs),
+        Target::Create(kind) => write::create(kind, raw, &pairs),
+        Target::Update(kind, id) => write::update(kind, id, raw, &pairs),
+        Target::Patch(kind, id) => write::patch(kind, id, raw, &pairs),
+        Target::Delete(kind, id) => write::delete(kind, id, raw, &pairs),
+        Target::System => bundle::read(raw, &pairs).map(Interaction::Bundle),
     }
 }
 
@@ -258,8 +342,8 @@ impl InvalidRequest {
         Self::new(InvalidKind::NotSupported, what)
     }
 
-    pub(crate) fn method() -> Self {
-        Self::new(InvalidKind::Method { allow: "GET, HEAD" }, "only reading and searching by GET are offered here")
+    pub(crate) fn method(allow: &'static str) -> Self {
+        Self::new(InvalidKind::Method { allow }, format!("this place takes {allow}"))
     }
 }
 
@@ -272,6 +356,12 @@ pub(crate) fn quote(text: &str) -> String {
 impl fmt::Debug for Param {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Param({} {:?} {:?} [sealed])", self.name, self.kind, self.modifier)
+    }
+}
+
+impl fmt::Debug for Inference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inference({:?} [sealed])", self.types)
     }
 }
 

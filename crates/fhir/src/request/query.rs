@@ -2,8 +2,8 @@
 
 use super::decode::Pair;
 use super::{
-    INCLUDES_MAX, Include, Inference, InvalidRequest, Modifier, PARAMS_MAX, Param, Search, Summary, Total, View, media,
-    quote, value,
+    Asked, Body, FORM_BYTES_MAX, Hop, INCLUDES_MAX, Include, Inference, InvalidKind, InvalidRequest, Modifier,
+    PARAMS_MAX, Param, Search, Summary, Total, View, decode, media, quote, value,
 };
 use crate::ResourceType;
 use crate::params::{self, ParamKind, SearchParam};
@@ -18,14 +18,7 @@ pub(super) enum Offers {
 /// The page token, when the query is exactly one (PG-01).
 pub(super) fn page(pairs: &[Pair]) -> Result<Option<String>, InvalidRequest> {
     match pairs {
-        [only] if only.key == "_hilum" => {
-            let fits = only.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            if fits {
-                Ok(Some(only.value.clone()))
-            } else {
-                Err(InvalidRequest::malformed("`_hilum` is no page token"))
-            }
-        }
+        [only] if only.key == "_hilum" => sealed(&only.value).map(Some),
         _ if pairs.iter().any(|pair| pair.key == "_hilum") => {
             Err(InvalidRequest::malformed("a page link is followed unchanged"))
         }
@@ -33,20 +26,59 @@ pub(super) fn page(pairs: &[Pair]) -> Result<Option<String>, InvalidRequest> {
     }
 }
 
-/// The parameters of a read or of the metadata; search parameters have no meaning there (RD-35).
-pub(super) fn view(pairs: &[Pair], offers: Offers) -> Result<View, InvalidRequest> {
+/// The alphabet of sealed tokens (RFC 4648 §5).
+pub(super) fn sealed(text: &str) -> Result<String, InvalidRequest> {
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        Ok(text.to_owned())
+    } else {
+        Err(InvalidRequest::malformed("`_hilum` is no token of ours"))
+    }
+}
+
+/// The parameters of the query and of the form: both are asked for (PS-02, PS-03).
+pub(super) fn with_form(mut pairs: Vec<Pair>, body: Option<Body<'_>>) -> Result<Vec<Pair>, InvalidRequest> {
+    let Some(body) = body else { return Ok(pairs) };
+    if body.bytes.is_empty() && body.media.is_none() {
+        return Ok(pairs);
+    }
+    if !media::is_form(body.media) {
+        let what = "send the search as `application/x-www-form-urlencoded`";
+        return Err(InvalidRequest::new(InvalidKind::Media, what));
+    }
+    if body.bytes.len() > FORM_BYTES_MAX {
+        return Err(InvalidRequest::new(InvalidKind::TooLarge, "the search form is too large"));
+    }
+    let text = std::str::from_utf8(body.bytes).map_err(|_| InvalidRequest::malformed("the form is not UTF-8"))?;
+    pairs.extend(decode::form(text)?);
+    if pairs.len() > PARAMS_MAX {
+        return Err(InvalidRequest::malformed("too many parameters"));
+    }
+    Ok(pairs)
+}
+
+/// Takes the parameters about the view out, and gives back the others.
+pub(super) fn split_view(pairs: &[Pair], offers: Offers) -> Result<(Vec<&Pair>, View), InvalidRequest> {
     let mut controls = Controls::default();
+    let mut rest = Vec::new();
     for pair in pairs {
         let projects = matches!(pair.key.as_str(), "_elements" | "_summary");
         if (projects && offers == Offers::Format) || !controls.take_view(pair)? {
-            return Err(unknown(&pair.key));
+            rest.push(pair);
         }
     }
-    controls.into_view()
+    Ok((rest, controls.into_view()?))
+}
+
+/// The parameters of a read or of the metadata; search parameters have no meaning there (RD-35).
+pub(super) fn view(pairs: &[Pair], offers: Offers) -> Result<View, InvalidRequest> {
+    match split_view(pairs, offers)? {
+        (rest, view) if rest.is_empty() => Ok(view),
+        (rest, _) => Err(unknown(rest.first().map_or("", |pair| &pair.key))),
+    }
 }
 
 /// The parameters of a search of `kind`.
-pub(super) fn search(kind: ResourceType, pairs: &[Pair]) -> Result<Search, InvalidRequest> {
+pub(super) fn search(kind: ResourceType, pairs: &[Pair], asked: Asked) -> Result<Search, InvalidRequest> {
     let mut controls = Controls::default();
     let (mut params, mut inference, mut includes, mut revincludes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for pair in pairs {
@@ -56,8 +88,10 @@ pub(super) fn search(kind: ResourceType, pairs: &[Pair]) -> Result<Search, Inval
         match pair.key.as_str() {
             "_sort" => controls.sort(kind, &pair.value, &mut inference)?,
             "_include" => includes.push(include(kind, &pair.value)?),
+            "_include:iterate" => includes.push(iterated(&pair.key, &pair.value)?),
             "_revinclude" => revincludes.push(revinclude(kind, &pair.value)?),
-            key => match infers(kind, key)? {
+            "_revinclude:iterate" => revincludes.push(iterated(&pair.key, &pair.value)?),
+            _ => match infers(kind, pair)? {
                 Some(found) => inference.push(found),
                 None => params.push(param(kind, pair)?),
             },
@@ -74,7 +108,8 @@ pub(super) fn search(kind: ResourceType, pairs: &[Pair]) -> Result<Search, Inval
         return Err(InvalidRequest::malformed("too many includes"));
     }
     let (sort, count, total) = (controls.sort.take().unwrap_or_default(), controls.count, controls.total);
-    Ok(Search { kind, params, inference, includes, revincludes, sort, count, total, view: controls.into_view()? })
+    let (compartment, view) = (None, controls.into_view()?);
+    Ok(Search { kind, compartment, asked, params, inference, includes, revincludes, sort, count, total, view })
 }
 
 /// Parameters that may be there once, and say how to answer rather than what to find.
@@ -113,9 +148,7 @@ impl Controls {
     fn take_page(&mut self, pair: &Pair) -> Result<bool, InvalidRequest> {
         match pair.key.as_str() {
             "_count" => {
-                let digits = (1..=9).contains(&pair.value.len()) && pair.value.bytes().all(|b| b.is_ascii_digit());
-                let count = pair.value.parse().ok().filter(|_| digits);
-                once(&mut self.count, pair, count.ok_or_else(|| InvalidRequest::malformed("`_count` is no number"))?)?;
+                once(&mut self.count, pair, count(&pair.value)?)?;
             }
             "_total" => {
                 let total = match pair.value.as_str() {
@@ -137,7 +170,8 @@ impl Controls {
         for item in text.split(',') {
             let (name, down) = item.strip_prefix('-').map_or((item, false), |name| (name, true));
             if name.contains(':') {
-                inference.push(infers(kind, name)?.ok_or_else(|| sort_refused(name))?);
+                let pair = Pair { key: name.to_owned(), value: String::new() };
+                inference.push(infers(kind, &pair)?.ok_or_else(|| sort_refused(name))?);
                 continue;
             }
             let name = params::find(kind, name).ok_or_else(|| sort_refused(name))?.name;
@@ -158,7 +192,13 @@ impl Controls {
     }
 }
 
-fn once<T>(slot: &mut Option<T>, pair: &Pair, value: T) -> Result<(), InvalidRequest> {
+/// A number of up to nine digits.
+pub(super) fn count(text: &str) -> Result<u32, InvalidRequest> {
+    let digits = (1..=9).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| InvalidRequest::malformed("a count is no number"))
+}
+
+pub(super) fn once<T>(slot: &mut Option<T>, pair: &Pair, value: T) -> Result<(), InvalidRequest> {
     if slot.replace(value).is_some() { Err(twice(&pair.key)) } else { Ok(()) }
 }
 
@@ -166,7 +206,7 @@ fn twice(key: &str) -> InvalidRequest {
     InvalidRequest::malformed(format!("{} is given twice", quote(key)))
 }
 
-fn unknown(key: &str) -> InvalidRequest {
+pub(super) fn unknown(key: &str) -> InvalidRequest {
     InvalidRequest::not_supported(format!("the parameter {} is not supported here", quote(key)))
 }
 
@@ -210,6 +250,11 @@ fn include(kind: ResourceType, text: &str) -> Result<Include, InvalidRequest> {
     Ok(found)
 }
 
+/// `:iterate` starts from what was included too, so from any type (IN-11, IN-13).
+fn iterated(key: &str, text: &str) -> Result<Include, InvalidRequest> {
+    Ok(Include { iterate: true, ..parse_include(key, text)? })
+}
+
 /// `_revinclude=Source:param[:Target]`, where the parameter can point to the type searched.
 fn revinclude(kind: ResourceType, text: &str) -> Result<Include, InvalidRequest> {
     let found = parse_include("_revinclude", text)?;
@@ -218,6 +263,14 @@ fn revinclude(kind: ResourceType, text: &str) -> Result<Include, InvalidRequest>
         return Err(InvalidRequest::malformed("`_revinclude` does not point to the type searched"));
     }
     Ok(found)
+}
+
+impl std::str::FromStr for Include {
+    type Err = InvalidRequest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRequest> {
+        parse_include("_include", text)
+    }
 }
 
 fn parse_include(key: &str, text: &str) -> Result<Include, InvalidRequest> {
@@ -235,36 +288,47 @@ fn parse_include(key: &str, text: &str) -> Result<Include, InvalidRequest> {
     if target.is_some_and(|target| !param.targets.contains(&target)) {
         return Err(invalid());
     }
-    Ok(Include { source, param: param.name, target })
+    Ok(Include { source, param: param.name, target, iterate: false })
 }
 
-/// The inference a key would draw: `_has`, or a chain. Deeper than one hop is refused at once (CH-06, CH-11).
-fn infers(kind: ResourceType, key: &str) -> Result<Option<Inference>, InvalidRequest> {
+/// The inference a parameter would draw: `_has`, or a chain. Deeper than one hop is refused at once (CH-06, CH-11).
+fn infers(kind: ResourceType, pair: &Pair) -> Result<Option<Inference>, InvalidRequest> {
+    let key = pair.key.as_str();
     let refused = || InvalidRequest::not_supported(format!("{} is not supported", quote(key)));
-    let found = |types| Ok(Some(Inference { param: key.to_owned(), types }));
+    let found = |types, hop| Ok(Some(Inference { param: key.to_owned(), value: pair.value.clone(), types, hop }));
+    // What the other type's resource must satisfy; a value that does not fit makes no search of it.
+    let wanted = |kind, key: &str| param(kind, &Pair { key: key.to_owned(), value: pair.value.clone() }).ok();
     if let Some(rest) = key.strip_prefix("_has:") {
-        let mut parts = rest.split(':');
+        let mut parts = rest.splitn(3, ':');
         let (Some(source), Some(link), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(refused());
         };
         let source: ResourceType = source.parse().map_err(|_| refused())?;
         let link = params::find(source, link).ok_or_else(refused)?;
-        if last == "_has" || last.contains('.') || !link.targets.contains(&kind) {
+        if last.starts_with("_has") || last.contains('.') || !link.targets.contains(&kind) {
             return Err(refused());
         }
-        return found(vec![source]);
+        let hop = wanted(source, last).map(|wanted| Hop { kind: source, wanted, link: link.name, reverse: true });
+        return found(vec![source], hop);
     }
     let Some((head, tail)) = key.split_once('.') else { return Ok(None) };
     let (name, target) = head.split_once(':').map_or((head, None), |(name, target)| (name, Some(target)));
-    let param = params::find(kind, name).filter(|param| param.kind == ParamKind::Reference).ok_or_else(refused)?;
-    let tail = tail.split(':').next().unwrap_or_default();
+    let link = params::find(kind, name).filter(|param| param.kind == ParamKind::Reference).ok_or_else(refused)?;
+    let last = tail.split(':').next().unwrap_or_default();
     let types: Vec<ResourceType> = match target {
         Some(target) => vec![target.parse().map_err(|_| refused())?],
-        None => param.targets.to_vec(),
+        None => link.targets.to_vec(),
     };
     let types: Vec<ResourceType> =
-        types.into_iter().filter(|to| param.targets.contains(to) && params::find(*to, tail).is_some()).collect();
-    if tail.contains('.') || types.is_empty() { Err(refused()) } else { found(types) }
+        types.into_iter().filter(|to| link.targets.contains(to) && params::find(*to, last).is_some()).collect();
+    if tail.contains('.') || types.is_empty() {
+        return Err(refused());
+    }
+    let hop = match types.as_slice() {
+        [only] => wanted(*only, tail).map(|wanted| Hop { kind: *only, wanted, link: link.name, reverse: false }),
+        _ => None,
+    };
+    found(types, hop)
 }
 
 fn param(kind: ResourceType, pair: &Pair) -> Result<Param, InvalidRequest> {

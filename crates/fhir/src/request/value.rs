@@ -66,7 +66,7 @@ fn without_prefix(value: &str) -> &str {
 }
 
 /// `YYYY[-MM[-DD[Thh:mm[:ss[.fff]][zone]]]]`, by digits; the upstream judges the calendar.
-fn is_date(value: &str) -> bool {
+pub(super) fn is_date(value: &str) -> bool {
     let (date, time) = value.split_once('T').map_or((value, None), |(date, time)| (date, Some(time)));
     let mut parts = date.split('-');
     let lengths = [4, 2, 2];

@@ -5,7 +5,7 @@ use fhir::request::{Interaction, InvalidKind, InvalidRequest, Method, Modifier, 
 
 pub fn ask(method: Method, target: &str) -> Result<Interaction, InvalidRequest> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    read(&Raw { method, path, query, accept: None, body: false })
+    read(&Raw::plain(method, path, query))
 }
 
 pub fn get(target: &str) -> Result<Interaction, InvalidRequest> {

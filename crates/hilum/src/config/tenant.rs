@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::TenantId;
 use fhir::ResourceType;
-use server::settings::{OutboundSettings, TenantSettings, UpstreamAuth, UpstreamSettings};
+use server::settings::{ConsentSource, OutboundSettings, TenantSettings, UpstreamAuth, UpstreamSettings};
 
 use super::section::{At, Section};
 use super::{loopback, public_url, reference};
@@ -54,6 +54,15 @@ fn upstream(section: &Section<'_, '_>, folder: &Path, outbound: &OutboundSetting
     };
     let timeout = section.number("timeout_seconds", TIMEOUT_SECONDS, 1..=300);
     let body = section.number("body_bytes_max", BODY_BYTES_MAX, 1_024..=256 * 1024 * 1024);
+    let consent = match section.text("consent") {
+        None => ConsentSource::default(),
+        Some(at) if at.value == "upstream" => ConsentSource::Upstream,
+        Some(at) if at.value == "none" => ConsentSource::None,
+        Some(at) => {
+            section.mistake_at(&at, format!("`{}`: consent is read from \"upstream\" or \"none\"", at.value));
+            return None;
+        }
+    };
     section.finish();
     Some(UpstreamSettings {
         fhir: fhir?,
@@ -61,6 +70,7 @@ fn upstream(section: &Section<'_, '_>, folder: &Path, outbound: &OutboundSetting
         shared,
         timeout: Duration::from_secs(timeout),
         body_bytes_max: usize::try_from(body).unwrap_or(usize::MAX),
+        consent,
     })
 }
 

@@ -1,15 +1,17 @@
 //! Searches: which patient they name, what they would infer or include, and how the upstream is made to narrow them.
 
-use domain::{Actions, Reason};
+use domain::{Actions, Operation, Reason};
 use fhir::owner::{self, OwnerRule};
 use fhir::params::{self, ParamKind, SearchParam};
 use fhir::references::{self, Reference};
-use fhir::request::{Include, Modifier, Param, Search};
+use fhir::request::{Asked, Include, Modifier, Param, Search};
 use fhir::{Id, ResourceType};
 
-use super::{Denial, Frame, other_patient};
-use crate::criteria;
-use crate::permit::{Plan, Shape, UpstreamCall};
+use super::record::check_compartment;
+use super::slices::{self, Slices};
+use super::{Denial, Frame, hops, other_patient};
+use crate::permit::{Plan, UpstreamBody, UpstreamCall, Verb};
+use crate::shape::{Last, SearchShape, Shape, Union};
 
 /// An id no server gives out: 64 characters of one kind. Sent where a search can match nothing.
 const NO_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -17,30 +19,37 @@ const NO_ID: &str = "00000000000000000000000000000000000000000000000000000000000
 /// Most types a bare id is spelled out for; the widest list R4 gives a parameter short of "any" has ten.
 const SPELLED_OUT_MAX: usize = 12;
 
-pub(super) fn plan(frame: Frame<'_>, mut search: Search) -> Result<Plan, Denial> {
+pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial> {
     let kind = search.kind;
+    if matches!(search.asked, Asked::LastN(_)) {
+        frame.check_operation(Operation::LastN)?;
+    }
     frame.check_scope(kind, Actions::SEARCH)?;
-    let named = name_patient(&frame, &mut search)?;
+    check_compartment(frame, search.compartment.as_ref())?;
+    let named = name_patient(frame, &mut search)?;
     frame.check_type(kind)?;
-    refuse_inference(&frame, &search)?;
+    let hops = hops::plan(frame, &search)?;
     refuse_masked_sort(&search)?;
     if search.count == Some(0) {
         return Err(Denial::new(Reason::NotSupported, "`_count=0` asks for a total, which is not offered"));
     }
-    let narrowed_by = narrow(&frame, &mut search)?;
-    impose_filters(&frame, &mut search);
-    search.params.sort_by(|a, b| (a.name, a.modifier, &a.values).cmp(&(b.name, b.modifier, &b.values)));
-    search.params.dedup();
+    let narrowed_by = narrow(frame, &mut search)?;
+    let slices = slices::of(frame, &search);
+    if let Slices::One(params) = &slices {
+        search.params.extend(params.iter().cloned());
+    }
+    in_order(&mut search);
     // Inclusion follows the grants; what is dropped is missing from the self link (IN-02, IN-06).
-    search.includes.retain(|include| may_include(&frame, include));
+    search.includes.retain(|include| may_include(frame, kind, include));
     // From a type that is nobody's, reverse includes would look through everybody's records for the session's few.
     search.revincludes.retain(|include| {
-        frame.grants.includes(include.source) && (narrowed_by.is_some() || frame.grants.shares(include.source))
+        frame.cx.grants.includes(include.source) && (narrowed_by.is_some() || frame.cx.grants.shares(include.source))
     });
     search.count = search.count.map(|count| count.min(frame.rules.count_max));
     search.total = None;
-    let applied = search.canonical_query();
+    let applied = search.shown_query();
     let view = std::mem::take(&mut search.view);
+    let mut shape = SearchShape { empty: named.empty, narrowed_by, applied, hops, ..SearchShape::default() };
     if named.empty {
         search.params =
             vec![Param { name: "_id", kind: ParamKind::Token, modifier: None, values: vec![NO_ID.to_owned()] }];
@@ -48,12 +57,50 @@ pub(super) fn plan(frame: Frame<'_>, mut search: Search) -> Result<Plan, Denial>
         search.revincludes.clear();
         search.sort.clear();
         search.count = Some(1);
+        shape.hops.clear();
     }
-    let call = UpstreamCall { path: kind.name().to_owned(), query: search.canonical_query() };
-    let includes = !search.includes.is_empty() || !search.revincludes.is_empty();
-    let shape = Shape::Search { empty: named.empty, narrowed_by, includes, applied, page: None };
+    let (mut interaction, mut path) = ("search", kind.name().to_owned());
+    if let Asked::LastN(max) = search.asked {
+        // What is last is found here, among what the session may see: an order over anything else would tell of it.
+        interaction = "lastn";
+        search.sort = vec![("date".to_owned(), true)];
+        search.count = Some(frame.rules.count_max);
+        shape.last = Some(Last { max, ..Last::default() });
+    }
+    shape.includes.clone_from(&search.includes);
+    shape.revincludes.clone_from(&search.revincludes);
+    let mut query = search.canonical_query();
+    if let (Slices::Several(several), false) = (slices, named.empty) {
+        let mut queries = several.into_iter().map(|params| {
+            let mut one = search.clone();
+            one.params.extend(params);
+            in_order(&mut one);
+            one.canonical_query()
+        });
+        query = queries.next().unwrap_or(query);
+        shape.union = Some(Union { at: 0, rest: queries.collect() });
+    }
+    let mut call = match search.asked {
+        Asked::Form => {
+            path.push_str("/_search");
+            let body = Some(UpstreamBody::Form(query));
+            UpstreamCall { verb: Verb::Post, path, query: String::new(), body, if_match: None }
+        }
+        Asked::Get | Asked::LastN(_) => UpstreamCall::get(path, query),
+    };
+    if let Some(hop) = shape.hops.first() {
+        call = UpstreamCall::get(hop.kind.name(), hop.query.clone());
+        shape.waiting = Some(search);
+    }
     let remark = (narrowed_by.is_some() && !named.patient).then_some(Reason::UnboundSearch);
-    Ok(frame.plan(kind, call, shape, view, Actions::SEARCH, remark))
+    let plan = frame.plan(interaction, kind, call, Shape::Search(Box::new(shape)), view, Actions::SEARCH);
+    Ok(Plan { remark, ..plan })
+}
+
+/// One order for the same meaning; what is asked twice is asked once.
+pub(super) fn in_order(search: &mut Search) {
+    search.params.sort_by(|a, b| (a.name, a.modifier, &a.values).cmp(&(b.name, b.modifier, &b.values)));
+    search.params.dedup();
 }
 
 pub(super) fn unproved(kind: ResourceType, param: &str) -> Denial {
@@ -66,11 +113,11 @@ pub(super) fn unproved(kind: ResourceType, param: &str) -> Denial {
 }
 
 /// What a search says of patients.
-struct Named {
+pub(super) struct Named {
     /// It names the session's patient.
     patient: bool,
     /// Nothing can match it.
-    empty: bool,
+    pub(super) empty: bool,
 }
 
 /// What one value of a reference parameter means.
@@ -92,16 +139,16 @@ enum Meaning {
 }
 
 /// Judges and canonicalises every parameter that may point to a patient (SR-03 … SR-17, SR-39).
-fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial> {
+pub(super) fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial> {
     let kind = search.kind;
-    let mut named = Named { patient: false, empty: false };
+    let mut named = Named { patient: search.compartment.is_some(), empty: false };
     for param in &mut search.params {
         if kind == ResourceType::PATIENT && param.name == "_id" {
             named.patient = true;
             if param.modifier.is_some() {
                 return Err(unoffered(param));
             }
-            param.values.retain(|id| *id == frame.patient.as_str());
+            param.values.retain(|id| *id == frame.cx.patient.as_str());
             if param.values.is_empty() {
                 return Err(other_patient());
             }
@@ -123,7 +170,7 @@ fn name_patient(frame: &Frame<'_>, search: &mut Search) -> Result<Named, Denial>
             match meaning(frame, known, target, only_patient, value) {
                 Meaning::Session => {
                     named.patient = true;
-                    kept.push(format!("Patient/{}", frame.patient));
+                    kept.push(format!("Patient/{}", frame.cx.patient));
                 }
                 Meaning::Other => others += 1,
                 Meaning::Instance(text) => kept.push(text),
@@ -172,7 +219,7 @@ fn meaning(
     only_patient: bool,
     value: &str,
 ) -> Meaning {
-    let patient = frame.patient.as_str();
+    let patient = frame.cx.patient.as_str();
     let instance = |kind: ResourceType, id: &str| match kind {
         ResourceType::PATIENT if id == patient => Meaning::Session,
         ResourceType::PATIENT => Meaning::Other,
@@ -218,20 +265,6 @@ fn unoffered(param: &Param) -> Denial {
     Denial::new(Reason::NotSupported, format!("`{}{modifier}` is not offered", param.name))
 }
 
-/// S1-26: a type behind a chain that is not granted is 403; one that is, is still 400, since hop targets are unproved.
-fn refuse_inference(frame: &Frame<'_>, search: &Search) -> Result<(), Denial> {
-    let Some(first) = search.inference.first() else { return Ok(()) };
-    for inference in &search.inference {
-        if let Some(kind) = inference.types.iter().find(|kind| !frame.grants.includes(**kind)) {
-            return Err(Denial::new(
-                Reason::InferenceRefused,
-                format!("`{}` would draw conclusions from `{kind}`, which is not granted", inference.param),
-            ));
-        }
-    }
-    Err(Denial::new(Reason::NotSupported, format!("`{}`: chains and reverse chains are not offered", first.param)))
-}
-
 /// An order by references that may be masked would tell something of them (p11).
 fn refuse_masked_sort(search: &Search) -> Result<(), Denial> {
     let masked = search.sort.iter().find(|(name, _)| {
@@ -243,18 +276,22 @@ fn refuse_masked_sort(search: &Search) -> Result<(), Denial> {
     }
 }
 
-fn may_include(frame: &Frame<'_>, include: &Include) -> bool {
+/// `:iterate` also starts from types that came along, and so needs those granted (IN-11).
+fn may_include(frame: &Frame<'_>, kind: ResourceType, include: &Include) -> bool {
     let Some(param) = params::find(include.source, include.param) else { return false };
+    if include.source != kind && !frame.cx.grants.includes(include.source) {
+        return false;
+    }
     match include.target {
-        Some(target) => param.targets.contains(&target) && frame.grants.includes(target),
-        None => param.targets.iter().any(|target| frame.grants.includes(*target)),
+        Some(target) => param.targets.contains(&target) && frame.cx.grants.includes(target),
+        None => param.targets.iter().any(|target| frame.cx.grants.includes(*target)),
     }
 }
 
 /// Imposes the patient on the upstream search; gives back by which parameter.
-fn narrow(frame: &Frame<'_>, search: &mut Search) -> Result<Option<&'static str>, Denial> {
+pub(super) fn narrow(frame: &Frame<'_>, search: &mut Search) -> Result<Option<&'static str>, Denial> {
     let kind = search.kind;
-    if frame.grants.shares(kind) {
+    if frame.cx.grants.shares(kind) {
         return Ok(None);
     }
     let usual = params::narrow_by(kind);
@@ -278,8 +315,8 @@ fn narrow(frame: &Frame<'_>, search: &mut Search) -> Result<Option<&'static str>
         return Err(unproved(kind, name));
     }
     let (param_kind, value) = match kind {
-        ResourceType::PATIENT => (ParamKind::Token, frame.patient.to_string()),
-        _ => (ParamKind::Reference, format!("Patient/{}", frame.patient)),
+        ResourceType::PATIENT => (ParamKind::Token, frame.cx.patient.to_string()),
+        _ => (ParamKind::Reference, format!("Patient/{}", frame.cx.patient)),
     };
     let imposed = Param { name, kind: param_kind, modifier: None, values: vec![value] };
     // A list that also holds others (`actor=Patient/P1,Practitioner/x`) stays beside it: both must hold.
@@ -293,59 +330,4 @@ fn filters_by_patient(kind: ResourceType, name: &str) -> Option<&'static str> {
     let param = params::find(kind, name)?;
     let by_id = kind == ResourceType::PATIENT && param.name == "_id";
     (by_id || param.patient && kind != ResourceType::PATIENT).then_some(param.name)
-}
-
-/// Sends the scope's own query along where one search can say it; otherwise verification alone applies it (SR-32).
-fn impose_filters(frame: &Frame<'_>, search: &mut Search) {
-    let kind = search.kind;
-    let mut filters = Vec::new();
-    for clause in frame.grants.covering(kind, &[Actions::SEARCH]) {
-        match &clause.scope.filter {
-            Some(filter) => filters.push(filter),
-            None => return,
-        }
-    }
-    let imposed = match filters.as_slice() {
-        [only] => only.pairs.iter().map(|(name, value)| imposed(frame, kind, name, &[value])).collect(),
-        [first, ..] => {
-            let pairs: Option<Vec<_>> = filters
-                .iter()
-                .map(|filter| match filter.pairs.as_slice() {
-                    [(name, value)] => Some((name, value)),
-                    _ => None,
-                })
-                .collect();
-            let name = first.pairs.first().map(|(name, _)| name);
-            match (pairs, name) {
-                (Some(pairs), Some(name)) if pairs.iter().all(|(other, _)| *other == name) => {
-                    let values: Vec<&String> = pairs.iter().map(|(_, value)| *value).collect();
-                    imposed(frame, kind, name, &values).map(|param| vec![param])
-                }
-                _ => None,
-            }
-        }
-        [] => None,
-    };
-    search.params.extend(imposed.into_iter().flatten());
-}
-
-fn imposed(frame: &Frame<'_>, kind: ResourceType, name: &str, values: &[&String]) -> Option<Param> {
-    let known = criteria::param(kind, name)?;
-    if frame.rules.filters.is_poisoned(kind, name) {
-        return None;
-    }
-    let mut alternatives = Vec::new();
-    for value in values {
-        for alternative in criteria::alternatives(value) {
-            // `\|` and `\$` cannot be told from separators once un-escaped: left to verification.
-            if alternative.contains("\\|") || alternative.contains("\\$") {
-                return None;
-            }
-            let alternative = criteria::unescape(&alternative)?;
-            if !alternatives.contains(&alternative) {
-                alternatives.push(alternative);
-            }
-        }
-    }
-    Some(Param { name: known.name, kind: known.kind, modifier: None, values: alternatives })
 }

@@ -5,9 +5,23 @@ use std::ops::Range;
 use fhir::ResourceType;
 use fhir::json::{Key, Value};
 
+/// What an edit takes away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Why {
+    /// Nothing: an address of the upstream's in public form.
+    Address,
+    /// Names beside a reference.
+    Names,
+    /// A name without a reference, of something that is no patient.
+    NameOnly,
+    /// Whatever leads to somebody else or to nothing that can be told.
+    Foreign,
+}
+
 /// One replacement. Some depend on whether an instance is released in the same answer.
 struct Edit {
     range: Range<usize>,
+    why: Why,
     with: String,
     /// Only if this instance is not among the released ones.
     unless: Option<(ResourceType, String)>,
@@ -18,8 +32,16 @@ struct Edit {
 pub(super) struct Edits(Vec<Edit>);
 
 impl Edits {
-    pub(super) fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
-        self.0.push(Edit { range, with: with.into(), unless: None });
+    pub(super) fn replace(&mut self, range: Range<usize>, why: Why, with: impl Into<String>) {
+        self.0.push(Edit { range, why, with: with.into(), unless: None });
+    }
+
+    /// The texts that lead to somebody else, as they stand in `text`.
+    pub(super) fn foreign<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        self.0
+            .iter()
+            .filter(|edit| edit.why == Why::Foreign)
+            .map(move |edit| text.get(edit.range.clone()).unwrap_or(""))
     }
 
     /// Takes the members `gone` picks out of `object`, commas included.
@@ -27,6 +49,7 @@ impl Edits {
         &mut self,
         object: Value<'_>,
         gone: &mut dyn FnMut(&Key<'_>) -> bool,
+        why: Why,
         unless: Option<&(ResourceType, String)>,
     ) {
         let members: Vec<_> =
@@ -38,7 +61,7 @@ impl Edits {
                 let next = members.get(at + 1).map_or(*end, |(next, ..)| *next);
                 // After a kept member the comma before goes, at the front the comma behind.
                 let range = if kept_before { end_before..*end } else { *start..next };
-                self.0.push(Edit { range, with: String::new(), unless: unless.cloned() });
+                self.0.push(Edit { range, why, with: String::new(), unless: unless.cloned() });
             }
             kept_before |= !gone;
             end_before = *end;

@@ -1,13 +1,15 @@
 //! Walks a resource that may be released: what it says of others is masked (p11), what it must not hold refuses it.
 
+use domain::Actions;
 use fhir::json::{Kind, Value, quote};
 use fhir::references::{self, Place, Reference};
 use fhir::{Id, ResourceType};
 
-use super::edit::Edits;
-use super::judge::{self, Party, Refusal};
+use super::edit::{Edits, Why};
+use super::judge::{self, Refusal};
+use crate::context::{Context, Party};
 use crate::grants::EITHER;
-use crate::permit::Plan;
+use crate::proof::BinaryProof;
 
 /// What stands in place of a reference to another patient (R4, data-absent-reason).
 const MASKED: &str = concat!(
@@ -18,15 +20,25 @@ const MASKED: &str = concat!(
 /// Most resources in one `contained`: real ones hold fewer than ten.
 const CONTAINED_MAX: usize = 128;
 
+/// Makes the sealed text of a proof; none where links carry none.
+pub(super) type Links<'l> = dyn FnMut(&BinaryProof) -> Option<String> + 'l;
+
 /// Collects the edits of `resource`; refuses it if it holds what no edit can take out.
-pub(super) fn walk(plan: &Plan, kind: ResourceType, resource: Value<'_>, edits: &mut Edits) -> Result<(), Refusal> {
-    let strict = plan.grants.shares(kind);
-    Walk { plan, edits, root: resource, strict, inside: false }.resource(kind, resource)
+pub(super) fn walk(
+    cx: &Context,
+    kind: ResourceType,
+    resource: Value<'_>,
+    edits: &mut Edits,
+    links: &mut Links<'_>,
+) -> Result<(), Refusal> {
+    let strict = cx.grants.shares(kind);
+    Walk { cx, edits, links, root: resource, strict, inside: false }.resource(kind, resource)
 }
 
-struct Walk<'w, 'd> {
-    plan: &'w Plan,
+struct Walk<'w, 'd, 'l> {
+    cx: &'w Context,
     edits: &'w mut Edits,
+    links: &'w mut Links<'l>,
     root: Value<'d>,
     /// Another patient anywhere refuses the whole: shared types (p4) and contained resources (CT-04).
     strict: bool,
@@ -34,7 +46,7 @@ struct Walk<'w, 'd> {
     inside: bool,
 }
 
-impl<'d> Walk<'_, 'd> {
+impl<'d> Walk<'_, 'd, '_> {
     fn resource(&mut self, kind: ResourceType, resource: Value<'d>) -> Result<(), Refusal> {
         let root = Place::root(kind);
         for (key, value) in resource.members() {
@@ -55,11 +67,12 @@ impl<'d> Walk<'_, 'd> {
         }
         for inner in list.elements() {
             let kind: ResourceType = inner.get_str("resourceType").and_then(|name| name.parse().ok()).ok_or(Refusal)?;
-            let granted = self.plan.grants.admits(kind, &EITHER, inner).is_some();
-            if kind == ResourceType::PATIENT || !granted || !judge::contained_fits(self.plan, kind, inner, self.root) {
+            let granted = self.cx.grants.admits(kind, &EITHER, inner).is_some();
+            if kind == ResourceType::PATIENT || !granted || !judge::contained_fits(self.cx, kind, inner, self.root) {
                 return Err(Refusal);
             }
-            let mut walk = Walk { plan: self.plan, edits: self.edits, root: self.root, strict: true, inside: true };
+            let (cx, edits, links) = (self.cx, &mut *self.edits, &mut *self.links);
+            let mut walk = Walk { cx, edits, links, root: self.root, strict: true, inside: true };
             walk.resource(kind, inner)?;
         }
         Ok(())
@@ -110,16 +123,21 @@ impl<'d> Walk<'_, 'd> {
             if self.strict && says_patient {
                 return Err(Refusal);
             }
-            self.edits.replace(object.span(), MASKED);
+            let why = if says_patient || names_patient(object, place) { Why::Foreign } else { Why::NameOnly };
+            self.edits.replace(object.span(), why, MASKED);
             return Ok(());
         }
         let drop_url = url.is_some_and(|url| is_attachment(name) && !self.is_ours(url));
         if drop_url {
-            self.edits.remove_members(object, &mut |key| key.is("url") || key.is("_url"), None);
+            self.edits.remove_members(object, &mut |key| key.is("url") || key.is("_url"), Why::Foreign, None);
         }
+        let proof = url.filter(|_| !drop_url && is_attachment(name)).and_then(|url| self.proof(object, url));
         for (key, value) in object.members() {
             match &*key.text() {
                 "url" | "_url" if drop_url => {}
+                "url" if proof.is_some() => {
+                    self.edits.replace(value.span(), Why::Address, quote(proof.as_deref().unwrap_or_default()));
+                }
                 // An extension's `url` is its name; any other is an address.
                 "url" if value.is_string() && !matches!(name, "extension" | "modifierExtension") => {
                     self.text("uri", value);
@@ -133,31 +151,25 @@ impl<'d> Walk<'_, 'd> {
     /// An object with a `reference` text, wherever it stands: tables and extensions alike.
     fn reference(&mut self, place: Place, object: Value<'d>, reference: Value<'d>) -> Result<(), Refusal> {
         let text = reference.as_str().unwrap_or_default();
-        let known = match self.plan.party(&text) {
+        let known = match self.cx.party(&text) {
             Party::Session => true,
             Party::OtherPatient if self.strict => return Err(Refusal),
             Party::Unknown if self.strict && text.contains("Patient") => return Err(Refusal),
             Party::OtherPatient | Party::Unknown => {
-                self.edits.replace(object.span(), MASKED);
+                self.edits.replace(object.span(), Why::Foreign, MASKED);
                 return Ok(());
             }
             Party::Contained if self.resolves(&text) => true,
             Party::Contained => {
-                self.edits.replace(object.span(), MASKED);
+                self.edits.replace(object.span(), Why::Foreign, MASKED);
                 return Ok(());
             }
             Party::Thing(_) => false,
         };
         if !known {
-            let instance = match references::parse(&text) {
-                Reference::Relative { kind, id, .. } => Some((kind, id.to_owned())),
-                Reference::Absolute { base, kind, id, .. } if base == self.plan.upstream_base => {
-                    Some((kind, id.to_owned()))
-                }
-                _ => None,
-            };
+            let instance = self.cx.instance(&text).map(|(kind, id)| (kind, id.to_owned()));
             let mut names = |key: &fhir::json::Key<'_>| key.is("identifier") || key.is("display") || key.is("_display");
-            self.edits.remove_members(object, &mut names, instance.as_ref());
+            self.edits.remove_members(object, &mut names, Why::Names, instance.as_ref());
         }
         for (key, value) in object.members() {
             let name = key.text();
@@ -179,21 +191,23 @@ impl<'d> Walk<'_, 'd> {
     /// Upstream URLs become ours wherever they stand; one that names another patient loses the id.
     fn text(&mut self, name: &str, value: Value<'d>) {
         let Some(text) = value.as_str() else { return };
-        let (ours, theirs) = (&self.plan.public_base, &self.plan.upstream_base);
+        let (ours, theirs) = (&self.cx.public_base, &self.cx.upstream_base);
         if name == "div" {
             let linked = self.without_links(&text.replace(theirs.as_str(), ours));
             if linked != *text {
-                self.edits.replace(value.span(), quote(&linked));
+                let why = if linked == text.replace(theirs.as_str(), ours) { Why::Address } else { Why::Foreign };
+                self.edits.replace(value.span(), why, quote(&linked));
             }
             return;
         }
         if let Some(rest) = below(&text, theirs).or_else(|| below(&text, ours)) {
-            let rest = if self.names_other(rest.trim_start_matches('/')) { "/Patient" } else { rest };
-            self.edits.replace(value.span(), quote(&format!("{ours}{rest}")));
+            let other = self.names_other(rest.trim_start_matches('/'));
+            let (rest, why) = if other { ("/Patient", Why::Foreign) } else { (rest, Why::Address) };
+            self.edits.replace(value.span(), why, quote(&format!("{ours}{rest}")));
         } else if (text.starts_with("Patient/") && is_url_name(name) && self.names_other(&text))
             || self.leads_to_other(name, &text)
         {
-            self.edits.replace(value.span(), quote("Patient"));
+            self.edits.replace(value.span(), Why::Foreign, quote("Patient"));
         }
     }
 
@@ -211,7 +225,7 @@ impl<'d> Walk<'_, 'd> {
         let names = |text: &str| {
             let segments = || text.split(['/', '?', '#', '|', '=', '&']);
             let mut pairs = segments().zip(segments().skip(1));
-            pairs.any(|(kind, id)| kind == "Patient" && Id::fits(id) && (absolute || id != self.plan.patient.as_str()))
+            pairs.any(|(kind, id)| kind == "Patient" && Id::fits(id) && (absolute || id != self.cx.patient.as_str()))
         };
         is_address
             && !text.contains(char::is_whitespace)
@@ -230,7 +244,7 @@ impl<'d> Walk<'_, 'd> {
             let (id, behind) = after.split_at_checked(end).unwrap_or((after, ""));
             // In an attribute or a URL; "patient/caregiver" in prose stays.
             let is_link = before.ends_with(['"', '\'', '/', '=']);
-            let is_own = id == self.plan.patient.as_str();
+            let is_own = id == self.cx.patient.as_str();
             out.push_str(if is_link && !is_own { "Patient" } else { LINK });
             if !is_link || is_own {
                 out.push_str(id);
@@ -245,14 +259,29 @@ impl<'d> Walk<'_, 'd> {
     fn names_other(&self, relative: &str) -> bool {
         relative.strip_prefix("Patient/").is_some_and(|rest| {
             let end = rest.find(['/', '?', '#', '|']).unwrap_or(rest.len());
-            rest.get(..end) != Some(self.plan.patient.as_str())
+            rest.get(..end) != Some(self.cx.patient.as_str())
         })
+    }
+
+    /// The address of an attachment's Binary with its proof of link, where the session may read a Binary at all (BI-04).
+    fn proof(&mut self, attachment: Value<'d>, url: Value<'d>) -> Option<String> {
+        let grants = &self.cx.grants;
+        let (kind, letters) = (ResourceType::BINARY, [Actions::READ]);
+        if !grants.expects(kind) || grants.covering(kind, &letters).next().is_none() {
+            return None;
+        }
+        let text = url.as_str()?;
+        let id = binary_id(self.cx, &text)?;
+        let media = attachment.get_str("contentType").map(std::borrow::Cow::into_owned);
+        let (session, expires_at) = (self.cx.session, self.cx.links_expire_at);
+        let sealed = (self.links)(&BinaryProof { session, id: id.parse().ok()?, media, expires_at })?;
+        Some(format!("{}/{kind}/{id}?_hilum={sealed}", self.cx.public_base))
     }
 
     /// Whether an attachment's URL leads to the upstream, absolute or relative; anything else is another host's (BI-08).
     fn is_ours(&self, url: Value<'_>) -> bool {
         let Some(text) = url.as_str() else { return false };
-        let relative = match below(&text, &self.plan.upstream_base) {
+        let relative = match below(&text, &self.cx.upstream_base) {
             Some(rest) => rest.trim_start_matches('/'),
             None => &*text,
         };
@@ -261,6 +290,19 @@ impl<'d> Walk<'_, 'd> {
             _ => false,
         }
     }
+}
+
+/// The Binary of this server that an address leads to, as the upstream writes addresses.
+pub(super) fn binary_id<'t>(cx: &Context, text: &'t str) -> Option<&'t str> {
+    match cx.instance(text) {
+        Some((ResourceType::BINARY, id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// Whether a name without a reference can be a patient's: where one may stand, and anything is said but a display.
+fn names_patient(object: Value<'_>, place: Place) -> bool {
+    place.may_be_patient() && object.members().any(|(key, _)| !key.is("display") && !key.is("_display"))
 }
 
 /// Percent-encoding taken away once; what is not UTF-8 behind it is no id.

@@ -5,7 +5,7 @@ use fhir::params::{self, ParamKind};
 use policy::Decision;
 use serde_json::{Value, json};
 use testkit::naive::{self, Session};
-use testkit::world::{UPSTREAM, World};
+use testkit::world::{UPSTREAM, World, answer, run};
 
 /// `(type, dotted path)` of every Reference element that R4 puts directly into a resource.
 fn reference_elements() -> Vec<(&'static str, &'static str)> {
@@ -68,6 +68,11 @@ fn names_p2(body: &str) -> bool {
 
 fn session<'a>(clauses: &'a [(&'a str, &'a [(&'a str, &'a str)])]) -> Session<'a> {
     Session { patient: "P1", upstream: UPSTREAM, clauses, shared: &[] }
+}
+
+/// Owned types that are read as resources; a Binary is had in ways of its own (b.15).
+fn read_types() -> impl Iterator<Item = (&'static str, &'static str)> {
+    naive::owned_types().filter(|(kind, _)| *kind != "Binary")
 }
 
 fn own(kind: &str, at: &str) -> Value {
@@ -135,7 +140,7 @@ fn p3_p12_naive_and_tables_know_the_same_owned_types() {
 fn nobody_named_beside_the_patient_comes_through_in_any_type() {
     let elements = reference_elements();
     let mut tried = 0;
-    for (kind, at) in naive::owned_types() {
+    for (kind, at) in read_types() {
         let world = World::new(&format!("patient/{kind}.rs"));
         let target = format!("{kind}/X1");
         let clauses: [(&str, &[(&str, &str)]); 1] = [(kind, &[])];
@@ -172,7 +177,7 @@ fn nobody_named_beside_the_patient_comes_through_in_any_type() {
 #[test]
 fn p3_to_be_mentioned_is_not_to_own() {
     let elements = reference_elements();
-    for (kind, at) in naive::owned_types() {
+    for (kind, at) in read_types() {
         let world = World::new(&format!("patient/{kind}.rs"));
         for owner in foreign().into_iter().chain([
             json!({}),
@@ -405,8 +410,12 @@ fn sr_28_what_lies_outside_the_slice_leaves_no_trace() {
         let bundle =
             |entries: &[&Value]| json!({"resourceType": "Bundle", "type": "searchset", "entry": entries}).to_string();
         let query = "Observation?code=hiv";
-        let with = world.released(query, &bundle(&[&lab]));
-        assert_eq!(with.body(), world.released(query, &bundle(&[])).body(), "{scopes}");
+        let ask = |entries: &[&Value]| {
+            let upstream = bundle(entries);
+            run(world.get(query).unwrap(), &mut |_| answer(200, upstream.as_bytes())).released()
+        };
+        let with = ask(&[&lab]);
+        assert_eq!(with.body(), ask(&[]).body(), "{scopes}");
         assert_eq!((with.counts().released, with.counts().filtered), (0, 1), "{scopes}");
     }
 }

@@ -102,6 +102,7 @@ pub fn denied(world: &World, target: &str) -> Denial {
     match world.get(target).unwrap_or_else(|why| panic!("{target}: {why}")) {
         Decision::Deny(denial) => denial,
         Decision::Permit(permit) => panic!("{target}: {permit:?} {}", permit.call().query),
+        Decision::Write(permit) => panic!("{target}: {permit:?}"),
     }
 }
 

@@ -33,8 +33,15 @@ fn in_01_in_02_includes_follow_the_grants() {
 fn in_03_included_resources_are_judged_by_themselves() {
     let target = "Observation?_include=Observation:performer";
     let names = ["O1", "P2:include", "PRA:include", "P1:include"];
-    assert_eq!(got(KPO, target, &names), ["O1", "P1"]);
-    assert_eq!(got("patient/Observation.rs patient/Practitioner.r", target, &names), ["O1", "PRA"]);
+    // P1 is no performer of O1: what nothing released leads to did not come along (IN-11).
+    assert_eq!(got(KPO, target, &names), ["O1"]);
+    let scopes = "patient/Observation.rs patient/Practitioner.r";
+    assert_eq!(got(scopes, target, &names), ["O1"]);
+    let performed = bundle(&names, "").replace(
+        r#""id":"O1","#,
+        r#""id":"O1","performer":[{"reference":"Practitioner/PRA"},{"reference":"Patient/P2"}],"#,
+    );
+    assert_eq!(ids(&World::new(scopes).released(target, &performed)), ["O1", "PRA"]);
     let mut world = World::new("patient/Observation.rs patient/Practitioner.r");
     world.rules.shared.clear();
     assert_eq!(sent(&world.permit(target)), ["patient=Patient/P1"], "not shared, not asked for");
@@ -69,7 +76,7 @@ fn in_09_odd_includes_are_refused() {
     for target in [
         "Observation?_include=*",
         "Observation?_include:recurse=Observation:has-member",
-        "Patient?_revinclude:iterate=Observation:subject",
+        "Patient?_revinclude:recurse=Observation:subject",
         "Observation?_include=Condition:subject",
     ] {
         assert!(unreadable(&world, target), "{target}");
@@ -106,9 +113,18 @@ fn ch_09_inference_is_403_where_a_type_is_not_granted_and_400_elsewhere() {
     for (scopes, target, expected) in [
         (KOBS, "Observation?patient.name=Smith", Reason::InferenceRefused), // CH-01
         (KPAT, "Patient?_has:Condition:patient:code=HIV", Reason::InferenceRefused), // CH-09
-        (KPO, "Patient?_has:Observation:patient:code=1234", Reason::NotSupported), // CH-08
+        (
+            "patient/Patient.rs patient/Observation.rs?code=1",
+            "Patient?_has:Observation:patient:code=2",
+            Reason::NotSupported,
+        ),
+        (
+            "patient/Observation.rs patient/Practitioner.rs",
+            "Observation?performer:Practitioner.name=x",
+            Reason::NotSupported,
+        ),
         (KOBS, "Observation?patient:Patient.identifier=mrn2", Reason::InferenceRefused), // CH-14
-        (KPO, "Patient?_has:Group:member:_id=G12", Reason::InferenceRefused), // CH-12
+        (KPO, "Patient?_has:Group:member:_id=G12", Reason::InferenceRefused),            // CH-12
     ] {
         assert_eq!(refused(scopes, target), expected, "{target}");
     }

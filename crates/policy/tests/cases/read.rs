@@ -1,13 +1,17 @@
 //! b.1: reading one instance.
 
 use domain::Reason;
-use policy::{Released, UpstreamAnswer, verify};
-use testkit::world::{World, answer, release};
+use policy::{Answered, Released, UpstreamAnswer};
+use testkit::world::{World, answer, release, released};
 
 use crate::fixture::*;
 
 fn read(scopes: &str, target: &str, name: &str) -> Released {
     World::new(scopes).released(target, &resource(name))
+}
+
+fn verify(answered: Answered, seal: &mut policy::Sealer<'_>) -> Released {
+    released(policy::verify(answered, seal))
 }
 
 fn is_not_found(released: &Released) -> bool {
@@ -234,8 +238,7 @@ fn fm_04_only_json_is_read() {
             status: 200,
             content_type: content_type.map(str::to_owned),
             body: resource("O1").into_bytes(),
-            etag: None,
-            last_modified: None,
+            ..UpstreamAnswer::default()
         };
         let released = verify(World::new(KOBS).permit("Observation/O1").answered(answer), &mut |_| None);
         assert_eq!(released.status(), status, "{content_type:?}");

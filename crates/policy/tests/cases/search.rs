@@ -2,7 +2,7 @@
 
 use domain::Reason;
 use policy::Finding;
-use testkit::world::World;
+use testkit::world::{World, answer, run};
 
 use crate::fixture::*;
 
@@ -127,7 +127,7 @@ fn sr_11_sr_12_modifiers_on_patients_are_refused() {
         let refused = match world.get(target) {
             Err(_) => true,
             Ok(policy::Decision::Deny(denial)) => denial.reason == Reason::NotSupported,
-            Ok(policy::Decision::Permit(_)) => false,
+            Ok(policy::Decision::Permit(_) | policy::Decision::Write(_)) => false,
         };
         assert!(refused, "{target}");
     }
@@ -231,10 +231,24 @@ fn sr_28_to_sr_33_scope_queries_are_imposed_and_verified() {
     let twin = "patient/Observation.rs?category=vital-signs patient/Observation.rs?category=laboratory";
     assert_eq!(query(twin, "Observation"), ["category=vital-signs,laboratory", "patient=Patient/P1"]);
     assert_eq!(ids(&World::new(twin).released("Observation", &bundle(&["O1", "O1L", "OAB"], ""))), ["O1", "O1L"]);
-    // SR-32: not expressible in one search: verified only.
+    // SR-32: not expressible in one search: one after another, none twice.
     let mixed = "patient/Observation.rs?category=laboratory patient/Observation.rs?status=final";
-    assert_eq!(query(mixed, "Observation"), ["patient=Patient/P1"]);
-    assert_eq!(ids(&World::new(mixed).released("Observation", &bundle(&["O1", "O1L"], ""))), ["O1", "O1L"]);
+    assert_eq!(query(mixed, "Observation"), ["category=laboratory", "patient=Patient/P1"]);
+    let world = World::new(mixed);
+    let ran = run(world.get("Observation").unwrap(), &mut |_| answer(200, bundle(&["O1", "O1L"], "").as_bytes()));
+    assert_eq!(ran.calls.len(), 1);
+    let first = ran.released();
+    assert_eq!(ids(&first), ["O1L"]);
+    assert!(link(&first, "next").is_some(), "the other slice follows");
+    // A slice without results is passed over.
+    let ran = run(world.get("Observation").unwrap(), &mut |_| answer(200, bundle(&["O1"], "").as_bytes()));
+    let queries: Vec<&str> = ran.calls.iter().map(|call| call.query.as_str()).collect();
+    assert_eq!(queries, ["category=laboratory&patient=Patient/P1", "patient=Patient/P1&status=final"]);
+    assert_eq!(ids(&ran.released()), ["O1"]);
+    // With an order there is one search, told apart by verification alone.
+    assert_eq!(query(mixed, "Observation?_sort=date"), ["patient=Patient/P1", "_sort=date"]);
+    let released = World::new(mixed).released("Observation?_sort=date", &bundle(&["O1", "O1L"], ""));
+    assert_eq!(ids(&released), ["O1", "O1L"]);
     // SR-33
     let both = "patient/Observation.rs?category=laboratory&status=final";
     assert_eq!(query(both, "Observation"), ["category=laboratory", "patient=Patient/P1", "status=final"]);

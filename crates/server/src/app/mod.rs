@@ -154,7 +154,8 @@ async fn public(
     peer: SocketAddr,
 ) -> Response<PublicBody> {
     if let Some((tenant, below)) = fhir_path(request.uri().path()) {
-        return gate.answer(&tenant, below, &request, peer).await.map(Either::Left);
+        let below = below.to_owned();
+        return gate.answer(&tenant, &below, request, peer).await.map(Either::Left);
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(authorize::Peer(peer));

@@ -27,7 +27,7 @@ use crate::clock::{Clock, random};
 use crate::keys::{KeyError, KeyRing, SYSTEM};
 pub(crate) use fit::FEED;
 pub use read::{Cursor, Filter, InvalidRecordId, PhiAccess, ReadAuditError, Reader, RecordId, SEARCH_MAX};
-pub use recorded::Recorded;
+pub use recorded::{Intended, Recorded};
 pub use view::{Explained, Found, LogView, PhiView, RecordView, VerifyError, VerifyReport, verify};
 pub use writer::{Lane, Overloaded, Slot};
 

@@ -1,7 +1,8 @@
-//! `Recorded`: a released answer whose record is durable. The only thing the responder takes.
+//! `Recorded`: a released answer whose record is durable, the only thing the responder takes. `Intended`: a change whose
+//! intent is, the only thing the broker writes by.
 
 use domain::audit::AuditRecord;
-use policy::Released;
+use policy::{Released, WritePermit};
 use store::wal::Receipt;
 
 use super::{Audit, RecordError, Slot};
@@ -40,7 +41,32 @@ impl Recorded {
     }
 }
 
+/// A permitted change and the proof that its intent was recorded before it is made.
+// INVARIANT: made by `Audit::intend` alone, after the record of this very change was durable.
+#[derive(Debug)]
+pub struct Intended {
+    permit: WritePermit,
+    #[expect(dead_code, reason = "held as the proof that it exists")]
+    receipt: Receipt,
+}
+
+impl Intended {
+    /// The permit, for the call.
+    pub(crate) fn into_permit(self) -> WritePermit {
+        self.permit
+    }
+}
+
 impl Audit {
+    /// Makes the record of an intent durable; only then can the change be made.
+    ///
+    /// # Errors
+    /// [`RecordError`]: nothing may be changed.
+    pub async fn intend(&self, slot: Slot, record: AuditRecord, permit: WritePermit) -> Result<Intended, RecordError> {
+        let receipt = self.append(slot, record).await?;
+        Ok(Intended { permit, receipt })
+    }
+
     /// Makes the record of a release durable; only then can the release be answered. On an error the body is dropped.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use fhir::params::ParamKind;
 use fhir::request::{Method, Raw};
 use fhir::{Id, ResourceType};
 use parking_lot::Mutex;
-use policy::{Ask, Decision, Finding, Released};
+use policy::{Ask, Consents, Decision, Finding, Released, Verdict};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -135,7 +135,7 @@ impl Service {
         now: Millis,
     ) -> Result<Released, NotProved> {
         let path = id.map_or_else(|| format!("/{kind}"), |id| format!("/{kind}/{id}"));
-        let raw = Raw { method: Method::Get, path: &path, query, accept: None, body: false };
+        let raw = Raw::plain(Method::Get, &path, query);
         let interaction = fhir::request::read(&raw).map_err(|_| NotProved::Failed)?;
         let snapshot = self.registry.snapshot();
         let rules = snapshot.rules(&tenant.id).ok_or(NotProved::Failed)?;
@@ -149,16 +149,22 @@ impl Service {
             session: &made.session,
             interaction,
             page: None,
+            proofs: Default::default(),
+            // Whether there is a relationship is asked for the hospital, not for the integration.
+            consents: Consents::none(),
         };
         let permit = match policy::decide(ask) {
             Decision::Permit(permit) => permit,
+            Decision::Write(_) => return Err(NotProved::Failed),
             Decision::Deny(denial) => {
                 tracing::warn!(tenant = %tenant.id, reason = denial.reason.code(), "a look-up is not allowed");
                 return Err(NotProved::Failed);
             }
         };
         let answered = self.broker.send(&tenant.id, permit).await;
-        let released = policy::verify(answered, &mut |_| None);
+        let Verdict::Released(released) = policy::verify(answered, &mut |_| None) else {
+            return Err(NotProved::Failed);
+        };
         for finding in released.findings() {
             if let Finding::ForeignMatch { kind, param } = finding {
                 self.registry.poison(&tenant.id, *kind, param).await;

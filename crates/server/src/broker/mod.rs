@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::TenantId;
-use policy::{Answered, Permit, UpstreamAnswer};
+use policy::{Answered, Permit, UpstreamAnswer, UpstreamCall};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
@@ -21,6 +21,7 @@ pub(crate) use self::client_keys::acceptable;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;
+use crate::audit::Intended;
 use crate::clock::Clock;
 use crate::keys::KeyRing;
 use crate::outbound::{Lease, OpenOutboundError, Outbound};
@@ -108,12 +109,22 @@ impl Broker {
 
     /// As [`Broker::send`], with the answer's share of the process's memory: drop it once the body is gone.
     pub async fn send_held(&self, tenant: &TenantId, permit: Permit) -> (Answered, Option<Lease>) {
-        let call = permit.call();
-        let (answer, lease) = match self.upstream(tenant) {
-            Some(upstream) => upstream.get(&call.path, &call.query).await,
-            None => (failed(503), None),
-        };
+        let (answer, lease) = self.call(tenant, permit.call()).await;
         (permit.answered(answer), lease)
+    }
+
+    /// Makes a change whose intent is on record. It is sent once: whether it was done is not tried out by doing it again.
+    pub async fn write_held(&self, tenant: &TenantId, intended: Intended) -> (Answered, Option<Lease>) {
+        let permit = intended.into_permit();
+        let (answer, lease) = self.call(tenant, permit.call()).await;
+        (permit.answered(answer), lease)
+    }
+
+    async fn call(&self, tenant: &TenantId, call: &UpstreamCall) -> (UpstreamAnswer, Option<Lease>) {
+        match self.upstream(tenant) {
+            Some(upstream) => upstream.call(call).await,
+            None => (failed(503), None),
+        }
     }
 
     /// Public keys of the assertions by which Hilum authenticates to this tenant's upstream, as a JWK Set; empty without such.
@@ -157,5 +168,5 @@ impl Broker {
 
 /// An answer that stands for a failed call.
 fn failed(status: u16) -> UpstreamAnswer {
-    UpstreamAnswer { status, content_type: None, body: Vec::new(), etag: None, last_modified: None }
+    UpstreamAnswer { status, ..UpstreamAnswer::default() }
 }

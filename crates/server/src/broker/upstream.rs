@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use parking_lot::Mutex;
-use policy::UpstreamAnswer;
+use policy::{UpstreamAnswer, UpstreamBody, UpstreamCall, Verb};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -105,12 +105,12 @@ impl Upstream {
         json!({ "keys": keys }).to_string()
     }
 
-    /// GET `{base}/{path}?{query}` as policy sees the answer; the credential and `Accept` are all the headers it carries.
-    pub(super) async fn get(&self, path: &str, query: &str) -> (UpstreamAnswer, Option<Lease>) {
-        let slash = if path.is_empty() { "" } else { "/" };
-        let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("{}{slash}{path}{mark}{query}", self.base);
-        match self.fetch(&url).await {
+    /// Makes a call as policy sees its answer; the credential, `Accept` and what the call itself says are all it carries.
+    pub(super) async fn call(&self, call: &UpstreamCall) -> (UpstreamAnswer, Option<Lease>) {
+        let slash = if call.path.is_empty() { "" } else { "/" };
+        let mark = if call.query.is_empty() { "" } else { "?" };
+        let url = format!("{}{slash}{}{mark}{}", self.base, call.path, call.query);
+        match self.send(&url, call).await {
             Ok(received) => {
                 let text = |name: HeaderName| header_text(&received.headers, &name);
                 let answer = UpstreamAnswer {
@@ -118,6 +118,7 @@ impl Upstream {
                     content_type: text(CONTENT_TYPE),
                     etag: text(ETAG),
                     last_modified: text(LAST_MODIFIED),
+                    location: text(LOCATION),
                     body: received.body,
                 };
                 (answer, Some(received.lease))
@@ -128,15 +129,22 @@ impl Upstream {
         }
     }
 
-    /// GETs a URL below the base with our credential; a 401 renews it once (a GET is safe to repeat).
+    /// GETs a URL below the base with our credential.
     pub(super) async fn fetch(&self, url: &str) -> Result<Received, FetchError> {
+        let get =
+            UpstreamCall { verb: Verb::Get, path: String::new(), query: String::new(), body: None, if_match: None };
+        self.send(url, &get).await
+    }
+
+    /// Sends a call to this URL; a 401 renews the credential once, since nothing was done then.
+    async fn send(&self, url: &str, call: &UpstreamCall) -> Result<Received, FetchError> {
         let started = Instant::now();
         let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
         let credential = tokio::time::timeout(self.limits.timeout, self.credential(None))
             .await
             .map_err(|_| FetchError::Timeout)?
             .map_err(|NoToken| FetchError::Unreachable)?;
-        let answer = self.once(&uri, &credential, started).await?;
+        let answer = self.sent(request(&uri, call)?, &credential, started).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -147,7 +155,7 @@ impl Upstream {
         match (&credential, &renewed) {
             (Credential::None, _) => Ok(answer),
             (Credential::Fixed(old), Credential::Fixed(new)) if old == new => Ok(answer),
-            _ => self.once(&uri, &renewed, started).await,
+            _ => self.sent(request(&uri, call)?, &renewed, started).await,
         }
     }
 
@@ -217,6 +225,40 @@ impl Upstream {
         Err(DiscoveryError::TokenEndpoint { registered: backend.token_url().to_owned(), theirs: theirs.to_owned() })
     }
 }
+
+/// The request of a call. What is written is asked back, so that it can be judged as stored.
+fn request(uri: &Uri, call: &UpstreamCall) -> Result<Request<Full<Bytes>>, FetchError> {
+    let (media, bytes) = match &call.body {
+        None => (None, Bytes::new()),
+        Some(UpstreamBody::Form(form)) => {
+            (Some("application/x-www-form-urlencoded"), Bytes::copy_from_slice(form.as_bytes()))
+        }
+        Some(UpstreamBody::Resource(text)) => {
+            (Some("application/fhir+json; charset=utf-8"), Bytes::copy_from_slice(text.as_bytes()))
+        }
+    };
+    let mut request = Request::new(Full::new(bytes));
+    *request.method_mut() = match call.verb {
+        Verb::Get => Method::GET,
+        Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
+        Verb::Delete => Method::DELETE,
+    };
+    *request.uri_mut() = uri.clone();
+    let headers = request.headers_mut();
+    if let Some(media) = media {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    }
+    if matches!(call.body, Some(UpstreamBody::Resource(_))) {
+        headers.insert(PREFER, HeaderValue::from_static("return=representation"));
+    }
+    if let Some(tag) = &call.if_match {
+        headers.insert(IF_MATCH, HeaderValue::from_str(tag).map_err(|_| FetchError::Url)?);
+    }
+    Ok(request)
+}
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 pub(super) fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)

@@ -3,11 +3,13 @@
 //! A released body needs its `Recorded`, a refusal its `Receipt`; neither can be made without the ledger.
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED,
+    LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use policy::Content;
 use store::wal::Receipt;
 
 use crate::audit::Recorded;
@@ -19,9 +21,20 @@ const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; 
 pub struct Answer(Inner);
 
 enum Inner {
-    Released { status: u16, body: Vec<u8>, etag: Option<String>, last_modified: Option<String> },
+    Released(Box<Release>),
     Refused(Refusal),
     Public(Bytes),
+    /// Of this caller alone, with nothing of a patient in it.
+    Own(Vec<u8>),
+}
+
+struct Release {
+    status: u16,
+    body: Vec<u8>,
+    content: Content,
+    etag: Option<String>,
+    last_modified: Option<String>,
+    location: Option<String>,
 }
 
 impl Answer {
@@ -34,8 +47,32 @@ impl Answer {
             && if_none_match.zip(etag.as_deref()).is_some_and(|(asked, etag)| matches_etag(asked, etag));
         let status = if current { 304 } else { released.status() };
         let last_modified = released.last_modified().map(str::to_owned);
+        let location = released.location().map(str::to_owned);
+        let content = released.content().clone();
         let body = if current { Vec::new() } else { released.into_body() };
-        Self(Inner::Released { status, body, etag, last_modified })
+        Self(Inner::Released(Box::new(Release { status, body, content, etag, last_modified, location })))
+    }
+
+    /// The answers of a batch, each of which was made by one of the ways above.
+    #[must_use]
+    pub(super) fn of_entries(body: Vec<u8>) -> Self {
+        let release =
+            Release { status: 200, body, content: Content::Fhir, etag: None, last_modified: None, location: None };
+        Self(Inner::Released(Box::new(release)))
+    }
+
+    /// Status, body and what else a batch says of one answer.
+    pub(super) fn into_entry(self) -> (u16, Vec<u8>, Vec<(&'static str, String)>) {
+        match self.0 {
+            Inner::Released(release) => {
+                let named = [("location", release.location), ("etag", release.etag)];
+                let headers = named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+                (release.status, release.body, headers)
+            }
+            Inner::Refused(refusal) => (refusal.status.as_u16(), refusal.outcome(), Vec::new()),
+            Inner::Public(document) => (200, document.to_vec(), Vec::new()),
+            Inner::Own(document) => (200, document, Vec::new()),
+        }
     }
 
     /// A refusal whose record is durable.
@@ -62,15 +99,22 @@ impl Answer {
         Self(Inner::Public(document))
     }
 
+    /// A document about the caller's own rights.
+    #[must_use]
+    pub fn own(document: Vec<u8>) -> Self {
+        Self(Inner::Own(document))
+    }
+
     /// As HTTP.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let (status, body) = match &self.0 {
-            Inner::Released { status, .. } => {
-                (StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY), Bytes::new())
+            Inner::Released(release) => {
+                (StatusCode::from_u16(release.status).unwrap_or(StatusCode::BAD_GATEWAY), Bytes::new())
             }
             Inner::Refused(refusal) => (refusal.status, Bytes::from(refusal.outcome())),
             Inner::Public(document) => (StatusCode::OK, document.clone()),
+            Inner::Own(document) => (StatusCode::OK, Bytes::from(document.clone())),
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
@@ -79,8 +123,15 @@ impl Answer {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         match self.0 {
-            Inner::Released { body, etag, last_modified, .. } => {
-                for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified)] {
+            Inner::Released(release) => {
+                let Release { body, content, etag, last_modified, location, .. } = *release;
+                if let Content::Raw(media) = content {
+                    as_file(headers, &media);
+                }
+                if body.is_empty() {
+                    headers.remove(CONTENT_TYPE);
+                }
+                for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified), (LOCATION, location)] {
                     if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
                         headers.insert(name, value);
                     }
@@ -98,6 +149,7 @@ impl Answer {
                     headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
                 }
             }
+            Inner::Own(_) => {}
             // DISC-22: any origin may read what is the same for everybody.
             Inner::Public(_) => {
                 headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
@@ -105,6 +157,14 @@ impl Answer {
         }
         response
     }
+}
+
+/// Content that somebody put into a record: saved, never run or shown in the place of a page (BI-03).
+fn as_file(headers: &mut http::HeaderMap, media: &str) {
+    let media = HeaderValue::from_str(media).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, media);
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
 }
 
 /// RFC 9110 §13.1.2: weak comparison, `*` or a list.

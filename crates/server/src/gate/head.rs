@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 
 use domain::Reason;
-use fhir::request::Method;
+use fhir::request::{Body, Conditions, Method, Raw};
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, IF_NONE_MATCH, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{Request, Version};
 
@@ -33,10 +33,42 @@ pub struct Head<'a> {
     pub body: bool,
     /// The bearer token.
     pub bearer: Option<&'a str>,
+    /// `Content-Type`.
+    pub media: Option<&'a str>,
     /// `If-None-Match`.
     pub if_none_match: Option<&'a str>,
+    /// `If-Match`.
+    pub if_match: Option<&'a str>,
+    /// `If-None-Exist`.
+    pub if_none_exist: Option<&'a str>,
+    /// `Prefer`; several lines are one list.
+    pub prefer: Option<Cow<'a, str>>,
     /// `User-Agent`, for the record.
     pub agent: &'a str,
+}
+
+impl<'a> Head<'a> {
+    /// The request as FHIR reads it; `bytes` is the body, if there is one.
+    pub fn raw<'r>(&'r self, below: &'r str, bytes: Option<&'r [u8]>) -> Raw<'r>
+    where
+        'a: 'r,
+    {
+        let reads = matches!(self.method, Method::Get | Method::Head);
+        Raw {
+            method: self.method,
+            path: below,
+            query: self.query,
+            accept: self.accept.as_deref(),
+            body: bytes.map(|bytes| Body { media: self.media, bytes }),
+            conditions: Conditions {
+                if_match: self.if_match,
+                // On a read it is answered here, and says nothing about what is asked.
+                if_none_match: self.if_none_match.filter(|_| !reads),
+                if_none_exist: self.if_none_exist,
+                prefer: self.prefer.as_deref(),
+            },
+        }
+    }
 }
 
 /// Reads the head, or says what is wrong with it.
@@ -74,7 +106,11 @@ pub fn read<'a, B>(request: &'a Request<B>, below: &str) -> Result<Head<'a>, Ref
         accept: list(headers, &ACCEPT)?,
         body: announces_body(headers),
         bearer: bearer(headers)?,
+        media: single(headers, &CONTENT_TYPE)?,
         if_none_match: single(headers, &IF_NONE_MATCH)?,
+        if_match: single(headers, &IF_MATCH)?,
+        if_none_exist: single(headers, &HeaderName::from_static("if-none-exist"))?,
+        prefer: list(headers, &HeaderName::from_static("prefer"))?,
         agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or(""),
     })
 }

@@ -5,9 +5,13 @@
 
 mod absent;
 mod answer;
+mod batch;
+mod body;
 mod capability;
+mod consents;
 mod head;
 mod record;
+mod work;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,15 +19,14 @@ use std::sync::Arc;
 
 use domain::audit::{AuditRecord, Kind};
 use domain::{Reason, Session, TenantId};
-use fhir::request::{Interaction, Raw};
+use fhir::request::{Interaction, Method};
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use policy::{Ask, Decision, Finding, PageCursor, TenantRules};
 
 use self::absent::AbsentBudget;
 pub use self::answer::Answer;
-use self::head::Head;
 use crate::audit::{Audit, Lane};
 use crate::authorize::VerifiedTokens;
 use crate::broker::Broker;
@@ -49,6 +52,8 @@ pub struct Gate {
     pub broker: Broker,
     tenants: HashMap<TenantId, Tenant>,
     absent: AbsentBudget,
+    room: body::Room,
+    consented: consents::Known,
 }
 
 struct Tenant {
@@ -81,7 +86,18 @@ impl Gate {
                 (settings.id.clone(), Tenant { settings: settings.clone(), capability })
             })
             .collect();
-        Self { clock, registry, tokens, keys, audit, broker, tenants, absent: AbsentBudget::default() }
+        Self {
+            clock,
+            registry,
+            tokens,
+            keys,
+            audit,
+            broker,
+            tenants,
+            absent: AbsentBudget::default(),
+            room: body::Room::default(),
+            consented: consents::Known::default(),
+        }
     }
 
     /// Answers one request below `/{tenant}/fhir`; `below` is the raw path after it.
@@ -89,13 +105,21 @@ impl Gate {
         &self,
         tenant: &TenantId,
         below: &str,
-        request: &Request<B>,
+        request: Request<B>,
         peer: SocketAddr,
-    ) -> Response<Full<Bytes>> {
-        self.path(tenant, below, request, peer).await.into_response()
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        let head = Request::from_parts(parts, ());
+        self.path(tenant, below, &head, body, peer).await.into_response()
     }
 
-    async fn path<B>(&self, tenant: &TenantId, below: &str, request: &Request<B>, peer: SocketAddr) -> Answer {
+    async fn path<B>(&self, tenant: &TenantId, below: &str, request: &Request<()>, body: B, peer: SocketAddr) -> Answer
+    where
+        B: Body<Data = Bytes>,
+    {
         let Some(known) = self.tenants.get(tenant) else {
             return Answer::unauthenticated(Refusal::new(Reason::NotFound, "no such tenant"));
         };
@@ -106,15 +130,11 @@ impl Gate {
                 return Answer::unauthenticated(refusal);
             }
         };
-        let raw = Raw {
-            method: head.method,
-            path: below,
-            query: head.query,
-            accept: head.accept.as_deref(),
-            body: head.body,
-        };
-        let read = fhir::request::read(&raw);
-        if matches!(read, Ok(Interaction::Capabilities)) {
+        // What has no body is understood before anybody is known, since the statement is for everybody.
+        let takes_body = matches!(head.method, Method::Post | Method::Put | Method::Patch);
+        let read = (!takes_body).then(|| fhir::request::read(&head.raw(below, head.body.then_some(&[][..]))));
+        let asks_statement = matches!(read, Some(Ok(Interaction::Capabilities)));
+        if asks_statement && head.bearer.is_none() {
             return Answer::public(known.capability.clone());
         }
         let Ok(trace) = record::Trace::new(tenant, below, &head, peer) else {
@@ -128,109 +148,34 @@ impl Gate {
             }
             Err((refusal, Some(session))) => return self.refuse(trace.denied(&session, None, &refusal), refusal).await,
         };
-        let interaction = match read {
-            Ok(interaction) => interaction,
-            Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
-        };
         let snapshot = self.registry.snapshot();
         let Some(rules) = snapshot.rules(tenant) else {
             return self
                 .deny(&trace, &caller, Refusal::new(Reason::UpstreamUnavailable, "the tenant has no upstream"))
                 .await;
         };
-        self.decided(known, rules, &trace, &head, caller, interaction).await
-    }
-
-    /// From the decision to the release.
-    async fn decided(
-        &self,
-        tenant: &Tenant,
-        rules: &TenantRules,
-        trace: &record::Trace,
-        head: &Head<'_>,
-        caller: Caller,
-        interaction: Interaction,
-    ) -> Answer {
-        let now = self.clock.now();
-        if self.absent.spent(&caller.session.id, caller.standing.approval.terms.budgets.absent_per_session) {
-            let refusal =
-                Refusal::new(Reason::BudgetSpent, "too many look-ups of instances that are not this session's");
-            return self.deny(trace, &caller, refusal).await;
+        if asks_statement {
+            return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing));
         }
-        let page = match &interaction {
-            Interaction::Page { token, .. } => match self.open_page(tenant, token) {
-                Some(page) => Some(page),
-                None => {
-                    let refusal =
-                        Refusal::new(Reason::PageInvalid, "the page link is not valid; start the search again");
-                    return self.deny(trace, &caller, refusal).await;
-                }
-            },
-            _ => None,
-        };
-        let ask = Ask {
-            now,
-            rules,
-            integration: &caller.standing.integration,
-            approval: &caller.standing.approval,
-            profile: &caller.standing.profile,
-            session: &caller.session,
-            interaction,
-            page,
-        };
-        let permit = match policy::decide(ask) {
-            Decision::Permit(permit) => permit,
-            Decision::Deny(denial) => {
-                if denial.reason == Reason::TypeUnexpected {
-                    self.audit
-                        .alert(&tenant.settings.id, denial.reason.code(), &denial.says, trace.phi(&caller.session))
-                        .await;
-                }
-                return self.deny(trace, &caller, denial.into()).await;
+        let held = if takes_body {
+            match self.room.take(request.headers(), body).await {
+                Ok(held) => Some(held),
+                Err(refusal) => return self.deny(&trace, &caller, refusal).await,
             }
+        } else {
+            None
         };
-        // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
-        let Ok(slot) = self.audit.reserve(Lane::Release) else {
-            return Answer::unrecorded(Refusal::new(
-                Reason::Overloaded,
-                "too many requests are being worked on; try again",
-            ));
+        let bytes = held.as_ref().map(|held| held.bytes.as_slice());
+        // An empty body that nobody announced is none.
+        let bytes = bytes.filter(|bytes| head.body || !bytes.is_empty());
+        let read = read.unwrap_or_else(|| fhir::request::read(&head.raw(below, bytes)));
+        let interaction = match read {
+            Ok(interaction) => interaction,
+            Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
         };
-        // The lease bounds what all answers together may hold; it is given back once the body is on its way.
-        let (answered, _lease) = self.broker.send_held(&tenant.settings.id, permit).await;
-        let mut seal = |cursor: &PageCursor| self.keys.seal_page(&tenant.settings.id, &cursor.encode()).ok();
-        let released = policy::verify(answered, &mut seal);
-        // An end that came while the upstream was answering counts (DESIGN, step 2).
-        if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
-            return self.deny(trace, &caller, refusal).await;
-        }
-        self.raise(tenant, trace, &caller, released.findings()).await;
-        let absent = released.reason() == Some(Reason::NotFound);
-        let record = trace.released(&caller.session, &caller.standing, &released);
-        let recorded = match self.audit.record(slot, record, released).await {
-            Ok(recorded) => recorded,
-            Err(_) => {
-                return Answer::unrecorded(Refusal::new(
-                    Reason::RecordFailed,
-                    "the audit record could not be made durable",
-                ));
-            }
-        };
-        if absent {
-            let count = self.absent.count(&caller.session.id, caller.session.expires_at, now);
-            if count == caller.standing.approval.terms.budgets.absent_per_session {
-                // Once for the session; the answer does not wait for it.
-                let says = "a session has spent its budget of instances that are absent or not its own";
-                self.audit.alert_soon(
-                    tenant.settings.id.as_str(),
-                    "absent-budget-spent",
-                    says,
-                    trace.phi(&caller.session),
-                );
-            }
-            absent::next_tick(self.clock.now()).await;
-        }
-        Answer::released(recorded, head.if_none_match)
+        let proofs = self.open_proofs(known, &interaction, bytes);
+        let job = work::Job { tenant: known, rules, trace: &trace, caller: &caller, proofs: &proofs };
+        self.work(&job, interaction, head.if_none_match).await
     }
 
     /// Who is asking: a verified token of a live session, whose approval stands.
@@ -283,30 +228,6 @@ impl Gate {
             .map_err(|_| Refusal::new(Reason::ApprovalMissing, "the approval of this task is no longer in force"))?;
         let fits = standing.integration.id == session.integration && standing.approval.task == session.task;
         if fits { Ok(standing) } else { Err(ended()) }
-    }
-
-    fn open_page(&self, tenant: &Tenant, token: &str) -> Option<PageCursor> {
-        PageCursor::decode(&self.keys.open_page(&tenant.settings.id, token)?).ok()
-    }
-
-    /// Alerts for what the upstream did wrong; a filter it ignored is not trusted again until proved (DESIGN, step 6).
-    async fn raise(&self, tenant: &Tenant, trace: &record::Trace, caller: &Caller, findings: &[Finding]) {
-        for finding in findings {
-            let (code, says) = match finding {
-                Finding::ForeignMatch { kind, param } => {
-                    self.registry.poison(&tenant.settings.id, *kind, param).await;
-                    let says = format!(
-                        "the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter"
-                    );
-                    ("upstream-ignored-filter", says)
-                }
-                Finding::ForeignLink => {
-                    ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned())
-                }
-                _ => ("upstream-finding", "the upstream's answer broke a rule".to_owned()),
-            };
-            self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
-        }
     }
 
     async fn deny(&self, trace: &record::Trace, caller: &Caller, refusal: Refusal) -> Answer {

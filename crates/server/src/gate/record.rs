@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use domain::audit::{AuditRecord, Kind, Outcome, Phi};
+use domain::audit::{AuditRecord, Kind, Outcome, Phase, Phi};
 use domain::{Session, Subject, TenantId};
-use policy::Released;
+use policy::{Released, WritePermit};
 
 use super::head::Head;
 use crate::clock::{RandomError, random};
@@ -37,6 +37,14 @@ impl Trace {
         let mut agent = head.agent.to_owned();
         cut(&mut agent, AGENT_BYTES_MAX);
         Ok(Self { tenant: tenant.as_str().to_owned(), request_id: random()?, request, peer: peer.to_string(), agent })
+    }
+
+    /// The trace of one entry of a batch: the same request, and the entry's own line.
+    pub fn entry(&self, line: &str) -> Self {
+        let mut request = format!("{} > {line}", self.request);
+        cut(&mut request, REQUEST_BYTES_MAX);
+        let Self { tenant, request_id, peer, agent, .. } = self;
+        Self { tenant: tenant.clone(), request_id: *request_id, request, peer: peer.clone(), agent: agent.clone() }
     }
 
     /// The sealed part every record of this request starts with.
@@ -79,15 +87,29 @@ impl Trace {
         record
     }
 
-    /// What leaves, or the refusal that leaves in its place.
-    pub fn released(&self, session: &Session, standing: &Standing, released: &Released) -> AuditRecord {
-        let (kind, outcome) = match (released.status(), released.interaction_name()) {
-            (200, "read") => (Kind::FhirRead, Outcome::Success),
-            (200, _) => (Kind::FhirSearch, Outcome::Success),
-            (404, _) => (Kind::FhirDenied, Outcome::Denied),
+    /// What is about to be changed, before it is.
+    pub fn intended(&self, session: &Session, standing: &Standing, permit: &WritePermit) -> AuditRecord {
+        let mut record = self.record(kind(permit.interaction_name()), Outcome::Success, session, Some(standing));
+        record.phase = Phase::Intent;
+        record.decision.clauses = permit.clauses().to_vec();
+        record.object.kind = permit.kind().name().to_owned();
+        record.object.interaction = permit.interaction_name().to_owned();
+        record.phi.resources = permit.targets();
+        record
+    }
+
+    /// What leaves, or the refusal that leaves in its place; after a change, what became of it.
+    pub fn released(&self, session: &Session, standing: &Standing, released: &Released, wrote: bool) -> AuditRecord {
+        let (kind, outcome) = match released.status() {
+            200..=299 => (kind(released.interaction_name()), Outcome::Success),
+            _ if wrote => (kind(released.interaction_name()), Outcome::Failed),
+            404 => (Kind::FhirDenied, Outcome::Denied),
             _ => (Kind::FhirError, Outcome::Failed),
         };
         let mut record = self.record(kind, outcome, session, Some(standing));
+        if wrote {
+            record.phase = Phase::Outcome;
+        }
         record.decision.reason = released.reason().map_or_else(String::new, |reason| reason.code().to_owned());
         record.decision.clauses = released.clauses().to_vec();
         let counts = released.counts();
@@ -103,6 +125,21 @@ impl Trace {
         record.phi.resources = released.resources().to_vec();
         record.phi.attributes.push(("upstream.status".to_owned(), released.upstream_status().to_string()));
         record
+    }
+}
+
+/// The kind of record an interaction makes.
+fn kind(interaction: &str) -> Kind {
+    match interaction {
+        "read" | "vread" | "binary" => Kind::FhirRead,
+        "history" => Kind::FhirHistory,
+        "everything" | "lastn" => Kind::FhirOperation,
+        "create" => Kind::FhirCreate,
+        "update" => Kind::FhirUpdate,
+        "patch" => Kind::FhirPatch,
+        "delete" => Kind::FhirDelete,
+        "transaction" => Kind::FhirTransaction,
+        _ => Kind::FhirSearch,
     }
 }
 

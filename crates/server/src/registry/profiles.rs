@@ -31,6 +31,8 @@ pub(crate) fn built_in() -> Vec<TaskProfile> {
                 purpose: (*purpose).to_owned(),
                 purpose_of_use: (*purpose_of_use).to_owned(),
                 scopes: scopes.parse().ok()?,
+                operations: Default::default(),
+                labels: Default::default(),
             })
         })
         .collect()

@@ -76,6 +76,12 @@ pub(crate) fn profile(profile: &TaskProfile) -> Vec<String> {
             out.push(format!("`scopes`: `{scope}`: name the resource types (S1-20)"));
         }
     }
+    for label in &profile.labels {
+        let fits = (1..=40).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic() && b != b'|');
+        if !fits {
+            out.push(format!("`labels`: `{label}` is not the code of a security label"));
+        }
+    }
     out
 }
 
@@ -215,7 +221,7 @@ fn relationship(rule: &RelationshipRule) -> Vec<String> {
     }
     let query = rule.search.replace("{patient}", "probe");
     let path = format!("/{}", rule.evidence);
-    let raw = Raw { method: Method::Get, path: &path, query: Some(&query), accept: None, body: false };
+    let raw = Raw::plain(Method::Get, &path, Some(&query));
     match fhir::request::read(&raw) {
         Ok(Interaction::Search(search)) => {
             let bound = search.params.iter().any(|param| param.values.iter().any(|value| value.ends_with("probe")));

@@ -38,6 +38,7 @@ pub fn tenant(id: &str, fhir: &str, auth: UpstreamAuth) -> TenantSettings {
             shared: [].into(),
             timeout: Duration::from_millis(1_500),
             body_bytes_max: 1024 * 1024,
+            consent: server::settings::ConsentSource::None,
         },
     }
 }
@@ -110,6 +111,8 @@ pub fn profile() -> TaskProfile {
         purpose: "book and move appointments".into(),
         purpose_of_use: "HOPERAT".into(),
         scopes: "patient/Patient.rs patient/Appointment.rs".parse().unwrap(),
+        operations: Default::default(),
+        labels: Default::default(),
     }
 }
 

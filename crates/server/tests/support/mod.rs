@@ -103,6 +103,7 @@ impl Gate {
                 shared: fhir::owner::SHARED_DEFAULT.iter().copied().collect(),
                 timeout: Duration::from_secs(2),
                 body_bytes_max: 4 * 1024 * 1024,
+                consent: server::settings::ConsentSource::None,
             },
         };
         change(&mut tenant);
@@ -157,6 +158,8 @@ impl Gate {
             purpose: "test".into(),
             purpose_of_use: "TREAT".into(),
             scopes: scopes.clone(),
+            operations: Default::default(),
+            labels: Default::default(),
         };
         let integration = Integration {
             id: id.parse().unwrap(),

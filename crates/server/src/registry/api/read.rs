@@ -243,6 +243,7 @@ pub(crate) fn task(tenant: &TenantId, mut fields: Fields) -> Result<TaskProfile,
     let (name, version) = (fields.must("name"), fields.must("version"));
     let (purpose, purpose_of_use, scopes) =
         (fields.must("purpose"), fields.must("purpose_of_use"), fields.must("scopes"));
+    let (operations, labels) = (fields.maybe("operations"), fields.maybe("labels"));
     let read = (|| {
         Some(TaskProfile {
             name: name?,
@@ -250,6 +251,8 @@ pub(crate) fn task(tenant: &TenantId, mut fields: Fields) -> Result<TaskProfile,
             purpose: purpose?,
             purpose_of_use: purpose_of_use?,
             scopes: scopes?,
+            operations: operations.unwrap_or_default(),
+            labels: labels.unwrap_or_default(),
         })
     })();
     fields.end(read)

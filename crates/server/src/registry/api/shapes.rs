@@ -139,7 +139,11 @@ pub(super) struct TaskShape {
     pub purpose_of_use: String,
     /// The most a session on it may hold.
     pub scopes: String,
-    /// The same in words.
+    /// FHIR operations it may use.
+    pub operations: Vec<&'static str>,
+    /// Security labels whose resources it may see.
+    pub labels: Vec<String>,
+    /// All of it in words.
     pub allows: Vec<String>,
 }
 
@@ -312,6 +316,16 @@ fn words(profile: &TaskProfile) -> Vec<String> {
             });
             format!("{} {kind} {whose}{slice}", verbs.join(" and "))
         })
+        .chain(profile.operations.iter().map(|operation| match operation {
+            domain::Operation::Everything => {
+                "take everything of the session's one patient that these scopes cover in one request (`$everything`)".into()
+            }
+            domain::Operation::LastN => "ask for the last observations of each code (`$lastn`)".into(),
+        }))
+        .chain((!profile.labels.is_empty()).then(|| {
+            let labels: Vec<&str> = profile.labels.iter().map(String::as_str).collect();
+            format!("see resources labelled {}", labels.join(", "))
+        }))
         .collect()
 }
 
@@ -322,6 +336,8 @@ pub(super) fn task(one: &TaskProfile) -> TaskShape {
         purpose: one.purpose.clone(),
         purpose_of_use: one.purpose_of_use.clone(),
         scopes: one.scopes.to_string(),
+        operations: one.operations.iter().map(|operation| operation.code()).collect(),
+        labels: one.labels.iter().cloned().collect(),
         allows: words(one),
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn tenant(id: &str) -> TenantSettings {
             shared: fhir::owner::SHARED_DEFAULT.iter().copied().collect(),
             timeout: Duration::from_secs(1),
             body_bytes_max: 1024,
+            consent: crate::settings::ConsentSource::None,
         },
     }
 }

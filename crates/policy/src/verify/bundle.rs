@@ -1,0 +1,235 @@
+//! Bundles: entries that are released, the links between pages, and the answer built anew.
+
+use std::borrow::Cow;
+
+use fhir::ResourceType;
+use fhir::json::{Document, Value, quote_into};
+
+use super::edit::Edits;
+use super::judge::{self, Refusal};
+use super::{Part, Sealer, identity, label, links, project, walk};
+use crate::cursor::{PageCursor, Pages};
+use crate::outcome;
+use crate::permit::Plan;
+use crate::released::{Counts, Finding};
+
+/// Most entries in one page, includes counted: far above any `_count` we send.
+const ENTRIES_MAX: usize = 5_000;
+/// Longest next link taken from an upstream.
+const NEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// An entry that is released.
+pub(super) struct Accepted<'d> {
+    pub(super) kind: ResourceType,
+    pub(super) id: Cow<'d, str>,
+    pub(super) resource: Value<'d>,
+    pub(super) edits: Edits,
+    pub(super) included: bool,
+    pub(super) clause: u32,
+}
+
+/// What came of all entries.
+#[derive(Default)]
+pub(super) struct Judged<'d> {
+    pub(super) accepted: Vec<Accepted<'d>>,
+    pub(super) filtered: u32,
+    /// The upstream put an outcome of its own there.
+    pub(super) remarks: bool,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Judged<'_> {
+    /// Whether a match was another patient's where the upstream was told to find none (S1-31). Only then is the caller told
+    /// that something was left out: anything else that is held back depends on what the caller may not see.
+    pub(super) fn left_out(&self) -> bool {
+        self.findings.iter().any(|finding| matches!(finding, Finding::ForeignMatch { .. }))
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { released: u32::try_from(self.accepted.len()).unwrap_or(u32::MAX), filtered: self.filtered }
+    }
+}
+
+/// The entries of a Bundle of this type, or `None` when it is none.
+pub(super) fn entries<'d>(bundle: Value<'d>, of_type: &str) -> Option<Vec<Value<'d>>> {
+    let fits = bundle.get("resourceType").is_some_and(|kind| kind.is_str("Bundle"))
+        && bundle.get("type").is_some_and(|kind| kind.is_str(of_type));
+    let entries: Vec<_> = match bundle.get("entry") {
+        None => Vec::new(),
+        Some(list) if list.is_array() => list.elements().take(ENTRIES_MAX + 1).collect(),
+        Some(_) => return None,
+    };
+    (fits && entries.len() <= ENTRIES_MAX).then_some(entries)
+}
+
+/// Judges and walks one resource; what is accepted is not yet settled.
+pub(super) fn accept<'d>(
+    plan: &Plan,
+    resource: Value<'d>,
+    letters: &[domain::Actions],
+    included: bool,
+    seal: &mut Sealer<'_>,
+) -> Result<Accepted<'d>, Refusal> {
+    let (kind, id) = identity(resource).ok_or(Refusal)?;
+    let mut edits = Edits::default();
+    let clause = judge::judge(&plan.cx, kind, &id, letters, resource)?;
+    walk::walk(&plan.cx, kind, resource, &mut edits, &mut links(seal))?;
+    Ok(Accepted { kind, id, resource, edits, included, clause })
+}
+
+/// References among the released keep their display.
+pub(super) fn settle(accepted: &mut [Accepted<'_>]) {
+    let mut released: Vec<(ResourceType, String)> =
+        accepted.iter().map(|entry| (entry.kind, entry.id.clone().into_owned())).collect();
+    released.sort_unstable();
+    for entry in accepted {
+        entry
+            .edits
+            .settle(&mut |kind, id| released.binary_search_by(|(k, i)| (*k, i.as_str()).cmp(&(kind, id))).is_ok());
+    }
+}
+
+/// The upstream's next link, if it has one.
+pub(super) fn next_url(bundle: Value<'_>) -> Option<String> {
+    let link = bundle.get("link")?;
+    let next = link.elements().find(|link| link.get("relation").is_some_and(|relation| relation.is_str("next")))?;
+    next.get_str("url").map(Cow::into_owned)
+}
+
+/// That link as a cursor, if it stays on the upstream (PG-01, PG-06).
+pub(super) fn next_page(
+    plan: &Plan,
+    bundle: Value<'_>,
+    narrowed_by: Option<&'static str>,
+    pages: Pages,
+    findings: &mut Vec<Finding>,
+) -> Option<PageCursor> {
+    let url = next_url(bundle)?;
+    let Some((path, query)) = below_base(&url, &plan.cx.upstream_base) else {
+        findings.push(Finding::ForeignLink);
+        return None;
+    };
+    Some(cursor(plan, path.to_owned(), query.to_owned(), narrowed_by, pages))
+}
+
+/// A cursor of this session to another page of the same answer.
+pub(super) fn cursor(
+    plan: &Plan,
+    path: String,
+    query: String,
+    narrowed_by: Option<&'static str>,
+    pages: Pages,
+) -> PageCursor {
+    PageCursor {
+        session: plan.cx.session,
+        scope: plan.cx.scope.clone(),
+        kind: plan.kind,
+        path,
+        query,
+        view: plan.view.clone(),
+        narrowed_by,
+        pages,
+        expires_at: plan.cx.links_expire_at,
+    }
+}
+
+/// Splits a URL below `base` into path and query; nothing that another reader could take for another place.
+pub(super) fn below_base<'u>(url: &'u str, base: &str) -> Option<(&'u str, &'u str)> {
+    if url.len() > NEXT_BYTES_MAX {
+        return None;
+    }
+    let rest = url.strip_prefix(base)?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = match path.strip_prefix('/') {
+        Some(path) => path,
+        None if path.is_empty() => path,
+        None => return None,
+    };
+    let path_fits = path.is_empty()
+        || path.split('/').all(|segment| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
+        });
+    let query_fits =
+        query.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'`'));
+    (path_fits && query_fits).then_some((path, query))
+}
+
+/// The address of a page: its seal, where one was made.
+pub(super) fn page_url(plan: &Plan, cursor: &PageCursor, seal: &mut Sealer<'_>) -> Option<String> {
+    seal(&cursor.encode()).map(|token| format!("{}/{}?_hilum={token}", plan.cx.public_base, plan.kind))
+}
+
+/// The head of a Bundle, up to its links.
+pub(super) fn begin(out: &mut Vec<u8>, of_type: &str, own: &str, next: Option<&str>) {
+    out.extend(*br#"{"resourceType":"Bundle","type":"#);
+    quote_into(out, of_type);
+    out.extend(*br#","link":[{"relation":"self","url":"#);
+    quote_into(out, own);
+    if let Some(next) = next {
+        out.extend(*br#"},{"relation":"next","url":"#);
+        quote_into(out, next);
+    }
+    out.extend(*b"}]");
+}
+
+/// A searchset of what was accepted.
+pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, own: &str, next: Option<&str>) -> Part {
+    let text = document.text();
+    let mut out = Vec::with_capacity(text.len() + 1_024);
+    begin(&mut out, "searchset", own, next);
+    let mut separator: &[u8] = br#","entry":["#;
+    let mut resources = Vec::with_capacity(judged.accepted.len());
+    let mut clauses: Vec<u32> = Vec::new();
+    for entry in &judged.accepted {
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        out.extend(*br#"{"fullUrl":"#);
+        quote_into(&mut out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
+        out.extend(*br#","resource":"#);
+        project::write(&mut out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
+        let mode: &[u8] = if entry.included { b"include" } else { b"match" };
+        out.extend(*br#","search":{"mode":""#);
+        out.extend_from_slice(mode);
+        out.extend(*br#""}}"#);
+        resources.push(label(entry.kind, &entry.id, entry.resource));
+        if !clauses.contains(&entry.clause) {
+            clauses.push(entry.clause);
+        }
+    }
+    if judged.left_out() || judged.remarks {
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        out.extend(*br#"{"resource":"#);
+        out.extend(if judged.left_out() { outcome::left_out() } else { outcome::remark() });
+        out.extend(*br#","search":{"mode":"outcome"}}"#);
+    }
+    if separator == b"," {
+        out.push(b']');
+    }
+    out.push(b'}');
+    let counts = judged.counts();
+    Part { counts, resources, findings: judged.findings, clauses, ..Part::new(200, None, out) }
+}
+
+#[test]
+fn pg_06_next_links_stay_below_the_base() {
+    let base = "https://ehr/r4";
+    for (url, expected) in [
+        ("https://ehr/r4?_getpages=1&x=%20", Some(("", "_getpages=1&x=%20"))),
+        ("https://ehr/r4/Observation?page=2", Some(("Observation", "page=2"))),
+        ("https://ehr/r4/Observation/_search?page=2", Some(("Observation/_search", "page=2"))),
+        ("https://ehr/r4x/Observation?page=2", None),
+        ("https://ehr/r4.evil/Observation", None),
+        ("https://ehr/r4@evil/Observation", None),
+        ("https://evil/r4?_getpages=1", None),
+        ("http://ehr/r4?_getpages=1", None),
+        ("https://ehr/r4/../admin?x", None),
+        ("https://ehr/r4/%2e%2e/admin", None),
+        ("https://ehr/r4//evil", None),
+        ("https://ehr/r4/Patient/$everything", None),
+        ("https://ehr/r4?a=b#c", None),
+        ("https://ehr/r4?a b", None),
+        ("?_getpages=1", None),
+    ] {
+        assert_eq!(below_base(url, base), expected, "{url}");
+    }
+}

@@ -1,0 +1,108 @@
+//! An instance's history: each version judged by itself, as if it had been asked for alone (VR-03 … VR-19).
+
+use domain::Actions;
+use fhir::Id;
+use fhir::json::{Document, Value, quote_into};
+
+use super::bundle::{self, Judged};
+use super::{Part, Sealer, Step, identity, label, project};
+use crate::cursor::{PageCursor, Pages};
+use crate::permit::{Plan, UpstreamCall};
+use crate::released::Counts;
+
+/// Most pages passed over because none of their versions is the session's.
+const EMPTY_PAGES_MAX: u16 = 20;
+
+pub(super) fn step(
+    plan: &Plan,
+    id: &Id,
+    page: Option<&PageCursor>,
+    applied: &str,
+    document: &Document<'_>,
+    seal: &mut Sealer<'_>,
+) -> Step {
+    let Some(entries) = bundle::entries(document.root(), "history") else { return Part::broken().into() };
+    let mut judged = Judged::default();
+    let mut requests = Vec::new();
+    for entry in entries {
+        // A deletion has no body to judge, and a version of another instance was not asked for (VR-16).
+        let resource = entry.get("resource").filter(|resource| {
+            identity(*resource).is_some_and(|(kind, found)| kind == plan.kind && found == id.as_str())
+        });
+        match resource.map(|resource| bundle::accept(plan, resource, &[Actions::READ], false, seal)) {
+            Some(Ok(accepted)) => {
+                judged.accepted.push(accepted);
+                requests.push(method(entry));
+            }
+            _ => judged.filtered += 1,
+        }
+    }
+    bundle::settle(&mut judged.accepted);
+    let next = bundle::next_page(plan, document.root(), None, Pages::History(id.clone()), &mut judged.findings);
+    if judged.accepted.is_empty() {
+        // Whose versions they are is not told by an empty page: none of the session's is the same as none at all.
+        return match next {
+            Some(next) if plan.steps < EMPTY_PAGES_MAX => Step::Next(UpstreamCall::get(next.path, next.query)),
+            _ => Part { findings: judged.findings, ..Part::foreign() }.into(),
+        };
+    }
+    let base = format!("{}/{}/{id}/_history", plan.cx.public_base, plan.kind);
+    let own = match page {
+        Some(cursor) => bundle::page_url(plan, cursor, seal).unwrap_or(base),
+        None if applied.is_empty() => base,
+        None => format!("{base}?{applied}"),
+    };
+    let next = next.and_then(|cursor| bundle::page_url(plan, &cursor, seal));
+    build(plan, document, judged, &requests, &own, next.as_deref()).into()
+}
+
+/// How a version came about, in the standard's words.
+fn method(entry: Value<'_>) -> &'static str {
+    match entry.get("request").and_then(|request| request.get_str("method")).as_deref() {
+        Some("POST") => "POST",
+        Some("PATCH") => "PATCH",
+        _ => "PUT",
+    }
+}
+
+fn build(
+    plan: &Plan,
+    document: &Document<'_>,
+    judged: Judged<'_>,
+    requests: &[&'static str],
+    own: &str,
+    next: Option<&str>,
+) -> Part {
+    let text = document.text();
+    let mut out = Vec::with_capacity(text.len() + 1_024);
+    bundle::begin(&mut out, "history", own, next);
+    let mut separator: &[u8] = br#","entry":["#;
+    let (mut resources, mut clauses) = (Vec::new(), Vec::new());
+    for (entry, method) in judged.accepted.iter().zip(requests) {
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        out.extend(*br#"{"fullUrl":"#);
+        quote_into(&mut out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
+        out.extend(*br#","resource":"#);
+        project::write(&mut out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
+        let created = *method == "POST";
+        let url = if created { entry.kind.name().to_owned() } else { format!("{}/{}", entry.kind, entry.id) };
+        out.extend(format!(r#","request":{{"method":"{method}","url":"{url}"}},"response":{{"status":"#).into_bytes());
+        quote_into(&mut out, if created { "201 Created" } else { "200 OK" });
+        let meta = |name: &str| entry.resource.get("meta").and_then(|meta| meta.get_str(name));
+        if let Some(version) = meta("versionId").filter(|version| Id::fits(version)) {
+            out.extend(*br#","etag":"#);
+            quote_into(&mut out, &format!("W/\"{version}\""));
+        }
+        if let Some(modified) = meta("lastUpdated") {
+            out.extend(*br#","lastModified":"#);
+            quote_into(&mut out, &modified);
+        }
+        out.extend(*b"}}");
+        resources.push(label(entry.kind, &entry.id, entry.resource));
+        clauses.push(entry.clause);
+    }
+    out.extend(*b"]}");
+    let released = u32::try_from(judged.accepted.len()).unwrap_or(u32::MAX);
+    let counts = Counts { released, filtered: judged.filtered };
+    Part { counts, resources, findings: judged.findings, clauses, ..Part::new(200, None, out) }
+}

@@ -1,0 +1,58 @@
+//! Batches: each entry is decided, asked, verified and recorded by itself, as if it had come alone (b.13).
+
+use fhir::json::quote;
+use fhir::request::{Interaction, Submission};
+use policy::BinaryProof;
+
+use super::work::Job;
+use super::{Answer, Gate};
+
+impl Gate {
+    /// The answers of a batch, in its order. An entry that is refused is answered so, and takes nothing from the others.
+    pub(super) async fn batch(&self, job: &Job<'_>, submission: Submission) -> Answer {
+        let mut body = br#"{"resourceType":"Bundle","type":"batch-response","entry":["#.to_vec();
+        for (at, entry) in submission.entries.into_iter().enumerate() {
+            let trace = job.trace.entry(&entry.line);
+            let mut proofs = job.proofs.clone();
+            if let Ok(Interaction::Binary { proof: Some(_), .. }) = &entry.asks
+                && let Ok(asks) = &entry.asks
+            {
+                proofs.extend::<Vec<(String, BinaryProof)>>(
+                    self.open_proofs(job.tenant, asks, None).into_iter().collect(),
+                );
+            }
+            let job = Job { trace: &trace, proofs: &proofs, ..*job };
+            let answer = match entry.asks {
+                // A Bundle within a Bundle was refused when it was read, so this does not come back here.
+                Ok(asks) => self.one(&job, asks, None).await,
+                Err(invalid) => self.deny(&trace, job.caller, invalid.into()).await,
+            };
+            if at > 0 {
+                body.push(b',');
+            }
+            write(&mut body, answer);
+        }
+        body.extend(*b"]}");
+        Answer::of_entries(body)
+    }
+}
+
+/// One entry of the answer.
+fn write(out: &mut Vec<u8>, answer: Answer) {
+    let (status, body, headers) = answer.into_entry();
+    out.extend(format!(r#"{{"response":{{"status":"{status}""#).into_bytes());
+    for (name, value) in headers {
+        out.extend(format!(r#","{name}":{}"#, quote(&value)).into_bytes());
+    }
+    let is_outcome = body.starts_with(br#"{"resourceType":"OperationOutcome""#) || status >= 400;
+    if is_outcome && !body.is_empty() {
+        out.extend(*br#","outcome":"#);
+        out.extend_from_slice(&body);
+    }
+    out.push(b'}');
+    if !is_outcome && !body.is_empty() {
+        out.extend(*br#","resource":"#);
+        out.extend_from_slice(&body);
+    }
+    out.push(b'}');
+}

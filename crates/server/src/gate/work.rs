@@ -1,0 +1,225 @@
+//! From the decision to the release: calls to the upstream one after another, each permitted by the judgement before it.
+
+use std::collections::BTreeMap;
+
+use domain::Reason;
+use fhir::request::{Interaction, SubmissionKind};
+use policy::{Ask, BinaryProof, Decision, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit};
+
+use super::{Answer, Caller, Gate, Tenant, absent, record};
+use crate::audit::Lane;
+use crate::error::Refusal;
+
+/// What every entry of one request shares.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub tenant: &'a Tenant,
+    pub rules: &'a TenantRules,
+    pub trace: &'a record::Trace,
+    pub caller: &'a Caller,
+    /// Proofs of link that came with the request, opened.
+    pub proofs: &'a BTreeMap<String, BinaryProof>,
+}
+
+/// What may be done next.
+enum Next {
+    Ask(Permit),
+    Write(WritePermit),
+}
+
+impl Gate {
+    /// One interaction, or the entries of a batch one by one.
+    pub(super) async fn work(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
+        match interaction {
+            Interaction::Bundle(submission) if submission.kind == SubmissionKind::Batch => {
+                self.batch(job, submission).await
+            }
+            Interaction::Bundle(submission) => match submission.whole() {
+                // One refusal refuses the whole (BA-03).
+                Err(invalid) => self.deny(job.trace, job.caller, invalid.clone().into()).await,
+                Ok(()) => self.one(job, Interaction::Bundle(submission), None).await,
+            },
+            other => self.one(job, other, if_none_match).await,
+        }
+    }
+
+    /// From the decision to the release.
+    pub(super) async fn one(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
+        let Job { tenant, rules, trace, caller, proofs } = *job;
+        let now = self.clock.now();
+        if self.absent.spent(&caller.session.id, caller.standing.approval.terms.budgets.absent_per_session) {
+            let refusal =
+                Refusal::new(Reason::BudgetSpent, "too many look-ups of instances that are not this session's");
+            return self.deny(trace, caller, refusal).await;
+        }
+        let page = match &interaction {
+            Interaction::Page { token, .. } => match self.open_page(tenant, token) {
+                Some(page) => Some(page),
+                None => {
+                    let refusal =
+                        Refusal::new(Reason::PageInvalid, "the page link is not valid; start the search again");
+                    return self.deny(trace, caller, refusal).await;
+                }
+            },
+            _ => None,
+        };
+        let consents = match self.consents(tenant, rules, &caller.session).await {
+            Ok(consents) => consents,
+            Err(refusal) => return self.deny(trace, caller, refusal).await,
+        };
+        let ask = Ask {
+            now,
+            rules,
+            integration: &caller.standing.integration,
+            approval: &caller.standing.approval,
+            profile: &caller.standing.profile,
+            session: &caller.session,
+            interaction,
+            page,
+            proofs: proofs.clone(),
+            consents,
+        };
+        let next = match policy::decide(ask) {
+            Decision::Permit(permit) => Next::Ask(permit),
+            Decision::Write(permit) => Next::Write(permit),
+            Decision::Deny(denial) => {
+                if denial.reason == Reason::TypeUnexpected {
+                    self.audit
+                        .alert(&tenant.settings.id, denial.reason.code(), &denial.says, trace.phi(&caller.session))
+                        .await;
+                }
+                return self.deny(trace, caller, denial.into()).await;
+            }
+        };
+        self.asked(job, next, if_none_match).await
+    }
+
+    /// Calls until there is something to release.
+    async fn asked(&self, job: &Job<'_>, mut next: Next, if_none_match: Option<&str>) -> Answer {
+        let Job { tenant, trace, caller, .. } = *job;
+        // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
+        let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
+        let mut seal = |bytes: &[u8]| self.keys.seal_page(&tenant.settings.id, bytes).ok();
+        let mut wrote = false;
+        let (released, _lease) = loop {
+            // The lease bounds what all answers together may hold; it is given back once the body is on its way.
+            let (answered, lease) = match next {
+                Next::Ask(permit) => self.broker.send_held(&tenant.settings.id, permit).await,
+                Next::Write(permit) => {
+                    // An end that came meanwhile counts before anything is changed.
+                    if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
+                        return self.deny(trace, caller, refusal).await;
+                    }
+                    let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
+                    let record = trace.intended(&caller.session, &caller.standing, &permit);
+                    let Ok(intended) = self.audit.intend(slot, record, permit).await else { return unrecorded() };
+                    wrote = true;
+                    self.broker.write_held(&tenant.settings.id, intended).await
+                }
+            };
+            match policy::verify(answered, &mut seal) {
+                Verdict::Released(released) => break (released, lease),
+                Verdict::Next(permit) => next = Next::Ask(permit),
+                Verdict::Write(permit) => next = Next::Write(permit),
+                Verdict::Denied(denial) => return self.deny(trace, caller, denial.into()).await,
+                Verdict::Consents(_) => return overloaded(),
+            }
+        };
+        // An end that came while the upstream was answering counts (DESIGN, step 2). What was changed by then is recorded
+        // as changed, and not shown.
+        let alive = self.alive(&self.registry.snapshot(), &caller.session);
+        if let (Err(refusal), false) = (&alive, wrote) {
+            return self.deny(trace, caller, refusal.clone()).await;
+        }
+        self.raise(job, released.findings()).await;
+        let absent = released.reason() == Some(Reason::NotFound);
+        let record = trace.released(&caller.session, &caller.standing, &released, wrote);
+        let recorded = match self.audit.record(slot, record, released).await {
+            Ok(recorded) => recorded,
+            Err(_) if wrote => {
+                let says = "it is not on record what became of the change; read before trying again";
+                return Answer::unrecorded(Refusal::new(Reason::OutcomeUnknown, says));
+            }
+            Err(_) => return unrecorded(),
+        };
+        if let Err(refusal) = alive {
+            return self.deny(trace, caller, refusal).await;
+        }
+        if absent {
+            self.absent(job).await;
+        }
+        Answer::released(recorded, if_none_match)
+    }
+
+    /// Counts an answer that says "not there", and lets it leave as every other of its kind.
+    async fn absent(&self, job: &Job<'_>) {
+        let Job { tenant, trace, caller, .. } = *job;
+        let most = caller.standing.approval.terms.budgets.absent_per_session;
+        let count = self.absent.count(&caller.session.id, caller.session.expires_at, self.clock.now());
+        if count == most {
+            // Once for the session; the answer does not wait for it.
+            let says = "a session has spent its budget of instances that are absent or not its own";
+            let phi = trace.phi(&caller.session);
+            self.audit.alert_soon(tenant.settings.id.as_str(), "absent-budget-spent", says, phi);
+        }
+        absent::next_tick(self.clock.now()).await;
+    }
+
+    fn open_page(&self, tenant: &Tenant, token: &str) -> Option<PageCursor> {
+        PageCursor::decode(&self.keys.open_page(&tenant.settings.id, token)?).ok()
+    }
+
+    /// Opens the proofs of link in a request; one that does not open proves nothing.
+    pub(super) fn open_proofs(
+        &self,
+        tenant: &Tenant,
+        interaction: &Interaction,
+        body: Option<&[u8]>,
+    ) -> BTreeMap<String, BinaryProof> {
+        let asked = match interaction {
+            Interaction::Binary { proof, .. } => proof.as_deref(),
+            _ => None,
+        };
+        let body = body.and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
+        let texts = asked.into_iter().chain(policy::sealed_texts(body));
+        texts
+            .filter_map(|text| {
+                let bytes = self.keys.open_page(&tenant.settings.id, text)?;
+                Some((text.to_owned(), BinaryProof::decode(&bytes).ok()?))
+            })
+            .collect()
+    }
+
+    /// Alerts for what the upstream did wrong; a filter it ignored is not trusted again until proved (DESIGN, step 6).
+    async fn raise(&self, job: &Job<'_>, findings: &[Finding]) {
+        let (tenant, trace, caller) = (job.tenant, job.trace, job.caller);
+        for finding in findings {
+            let (code, says) = match finding {
+                Finding::ForeignMatch { kind, param } => {
+                    self.registry.poison(&tenant.settings.id, *kind, param).await;
+                    let says = format!(
+                        "the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter"
+                    );
+                    ("upstream-ignored-filter", says)
+                }
+                Finding::ForeignLink => {
+                    ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned())
+                }
+                Finding::Rewritten { kind } => {
+                    let says = format!("the upstream stored another {kind} than was written, or says so");
+                    ("upstream-rewrote", says)
+                }
+                _ => ("upstream-finding", "the upstream's answer broke a rule".to_owned()),
+            };
+            self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
+        }
+    }
+}
+
+fn overloaded() -> Answer {
+    Answer::unrecorded(Refusal::new(Reason::Overloaded, "too many requests are being worked on; try again"))
+}
+
+fn unrecorded() -> Answer {
+    Answer::unrecorded(Refusal::new(Reason::RecordFailed, "the audit record could not be made durable"))
+}
