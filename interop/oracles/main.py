@@ -131,6 +131,7 @@ class Stage:
         keys = [gates.Key(self.folder, name) for name in (AGENT, LAUNCHER)]
         for at, name in enumerate("AB"):
             gate = gates.Gate(self.options.binary, self.folder / f"gate-{name}", port + 2 + 2 * at, bases[at])
+            no_consents(gate)
             gate.start()
             self.onboard(gate, keys)
             self.sides.append(Side(name, gate, keys))
@@ -207,6 +208,11 @@ class Stage:
     def request(self, number, at, patient):
         lean = {clause.kind for clause in self.tokens.clauses(" ".join(self.token(number)[1]))} & set(self.kinds)
         return generate.request(worlds.rng_for(self.seed, "request", number, at), self.lore, patient, self.only, lean)
+
+
+def no_consents(gate):
+    """What patients' Consents take away is proved elsewhere; here it would hide what the other rules let by."""
+    gate.edit_config(lambda text: text.replace('auth = { kind = "none" }', 'auth = { kind = "none" }\nconsent = "none"', 1))
 
 
 def manifest(kinds, agent_key, launcher_key, operations=False):
@@ -453,6 +459,7 @@ class Pair:
         keys = stage.sides[0].keys
         for at, proxy in enumerate(self.proxies):
             gate = gates.Gate(stage.options.binary, stage.folder / f"hostile-{number}-{'AB'[at]}", port + 2 + 2 * at, proxy.base)
+            no_consents(gate)
             gate.start()
             stage.onboard(gate, keys)
             self.sides.append(Side("AB"[at], gate, keys))
@@ -662,7 +669,7 @@ def explain(stage, problems, most=6):
                         say(f"{name:9} {page.status} {page.data[:1500].decode('utf-8', 'replace')}")
         say(f"again     interop/oracles/run --seed {stage.seed} --case {number}.{at}" + (f" --only {stage.options.only}" if stage.options.only else "")
             + (" --full" if stage.options.full else "") + (f" --patients {stage.options.patients}" if stage.options.patients else "")
-            + (" --operations" if stage.options.operations else ""))
+            + ("" if stage.options.operations else " --no-operations"))
 
 
 def one_case(stage, options):
@@ -698,7 +705,7 @@ def main():
     parser.add_argument("--offered", default=",".join(generate.INTERACTIONS), help="interactions that must be answered, not only refused")
     parser.add_argument("--patients", help="the patients whose records both worlds share, comma-separated")
     parser.add_argument("--full", action="store_true", help="every patient of the data")
-    parser.add_argument("--operations", action="store_true", help="the task lists `everything` and `lastn`")
+    parser.add_argument("--operations", action=argparse.BooleanOptionalAction, default=True, help="the task lists `everything` and `lastn`")
     parser.add_argument("--case", help="one case again: TOKEN.REQUEST")
     parser.add_argument("--writes", type=int, default=480, help="writes after the reads")
     parser.add_argument("--misbehaved", type=int, default=2400, help="requests before an upstream that misbehaves: every fault alone, then combinations")

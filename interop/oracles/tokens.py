@@ -61,12 +61,32 @@ class Tokens:
                 and all(self.token_paths(kind, name) and fits(value) for name, value in clause.criteria)]
 
     def admits(self, clauses, resource, letters):
+        labels = [label for label in resource.get("meta", {}).get("security", []) if restricted(label)]
         return any(all(self.holds(resource, name, value) for name, value in clause.criteria)
+                   and all(self.named(label, clause) for label in labels)
                    for clause in self.covering(clauses, resource["resourceType"], letters))
+
+    def named(self, label, clause):
+        """Whether a clause asks for the records under this very label (S3-10)."""
+        return any(name == "_security" and any(matches(one, label) for one in value.split(",")) for name, value in clause.criteria)
 
     def holds(self, resource, name, value):
         found = [one for path in self.token_paths(resource["resourceType"], name) for one in oracles.at(resource, path)]
         return any(matches(alternative, one) for alternative in value.split(",") for one in found)
+
+
+def restricted(label):
+    """Labels that hold a record back: restricted confidentiality, and every sensitivity, refrain or obligation."""
+    system, code = label.get("system"), label.get("code")
+    if not code:
+        return True
+    if system and "v3-ActReason" in system:
+        return False
+    if system and "v3-ActCode" in system:
+        return True
+    if system and "v3-Confidentiality" in system or not system:
+        return code not in ("U", "L", "M", "N")
+    return code in ("R", "V")
 
 
 def fits(value):
