@@ -14,7 +14,7 @@ HEADERS = {
     "access-control-allow-methods", "access-control-allow-headers", "access-control-max-age", "content-length", "date", "location", "connection", "content-disposition", "access-control-allow-origin", "keep-alive", "vary",
 }
 SUBSETTED = "SUBSETTED"
-LENGTH = re.compile(rb"(?i)\r\ncontent-length: \d+|^HTTP/1.1 [^\r]*|\"lastUpdated\"\s*:\s*\"[^\"]*\"")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: \d+|^HTTP/1.1 [^\r]*|\"last(?:Updated|Modified)\"\s*:\s*\"[^\"]*\"")
 
 
 def words(text):
@@ -68,7 +68,7 @@ class Brute:
                 ours.update(key)
             else:
                 theirs |= identifying(resource)
-        types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway", "FHIR", "SMART"}
+        types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway", "FHIR", "SMART", "POST", "PATCH", "Created"}
         ids = {name for kind, name in self.world.records}
         # Plain words and short numbers are in every refusal; an id, a name or a number of five digits is somebody's.
         return {word for word in theirs - ours - types - {patient}
