@@ -8,6 +8,9 @@ pub fn alert(code: &str) -> &'static str {
             "the upstream ignored a search filter and sent other patients' resources; they were held back and such searches are refused until `hilum check` proves the filter"
         }
         "upstream-foreign-link" => "a page link of the upstream led elsewhere and was dropped; results end early",
+        "upstream-rewrote" => {
+            "the upstream stored something else than was written, or says so; compare the record with what the integration sent"
+        }
         "upstream-finding" => "an answer of the upstream broke a rule and was cut to what may be shown",
         "type-unexpected" => {
             "the integration asked for a type it is not expected to touch (S2-04); ask its owners why, or suspend it"
@@ -67,7 +70,13 @@ pub fn reason(code: &str) -> &'static str {
         "scope-invalid" => "the scope asked for cannot be granted",
         "role-insufficient" => "the person's role does not allow this",
         "self-approval" => "nobody approves their own request",
-        "page-invalid" => "the page link is not this session's",
+        "page-invalid" => "the page or attachment link is not this session's",
+        "operation-refused" => "the task's profile does not list the operation",
+        "write-refused" => "what was to be written is not of this session's patient alone, or not a client's to change",
+        "version-conflict" => "the resource had another version by then",
+        "upstream-refused" => "the upstream refused what was to be written",
+        "outcome-unknown" => "the upstream was asked to write and did not answer; read the record before trying again",
+        "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
 }
@@ -106,6 +115,12 @@ mod tests {
             Reason::RoleInsufficient,
             Reason::SelfApproval,
             Reason::PageInvalid,
+            Reason::OperationRefused,
+            Reason::WriteRefused,
+            Reason::VersionConflict,
+            Reason::UpstreamRefused,
+            Reason::OutcomeUnknown,
+            Reason::TooCostly,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

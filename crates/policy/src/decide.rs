@@ -16,6 +16,7 @@ use fhir::request::{Interaction, SubmissionKind, View};
 use fhir::{Id, ResourceType};
 
 pub use self::consents::ask_consents;
+pub(crate) use self::search::in_order;
 use crate::consent::Consents;
 use crate::context::Context;
 use crate::cursor::{LIFE_MILLIS, PageCursor};
@@ -181,8 +182,10 @@ impl Frame<'_> {
             }
             Interaction::Vread { kind, id, version, view } => {
                 self.check_instance(kind, &id)?;
-                let call = UpstreamCall::get(format!("{kind}/{id}/_history/{version}"), "");
-                Ok(self.plan("vread", kind, call, Shape::Vread { id, version }, view, Actions::READ))
+                // What is not the session's now, or no longer shown, was not its before either (see `verify::past`).
+                let now = UpstreamCall::get(format!("{kind}/{id}"), "");
+                let after = Some(UpstreamCall::get(format!("{kind}/{id}/_history/{version}"), ""));
+                Ok(self.plan("vread", kind, now, Shape::Vread { id, version, after }, view, Actions::READ))
             }
             Interaction::History(history) => record::history(self, history),
             Interaction::Everything(everything) => record::everything(self, everything),

@@ -129,9 +129,15 @@ impl Grants {
     }
 }
 
-/// Whether everything `narrow` grants is granted by `wide` too.
+/// Whether everything `narrow` grants is granted by `wide` too. A label that a clause names is a permit of its own, which
+/// a wider clause without it does not give.
 fn is_within(narrow: &Scope, wide: &Scope) -> bool {
     let holds = |pair| narrow.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
+    let named = |pair| wide.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
+    let mut labels = narrow.filter.iter().flat_map(|filter| &filter.pairs).filter(|(name, _)| name == "_security");
+    if !labels.all(named) {
+        return false;
+    }
     (wide.resource == ResourceMatch::Every || wide.resource == narrow.resource)
         && wide.actions.contains(narrow.actions)
         && wide.filter.iter().flat_map(|filter| &filter.pairs).all(holds)

@@ -28,4 +28,4 @@ pub use permit::{Answered, Permit, UpstreamAnswer, UpstreamBody, UpstreamCall, V
 pub use proof::{BinaryProof, sealed_texts};
 pub use released::{Content, Counts, Finding, Released};
 pub use rules::{Filters, TenantRules};
-pub use verify::{Sealer, Verdict, verify};
+pub use verify::{Interrupted, Sealer, Sink, Source, Verdict, verify, verify_spooled};

@@ -60,6 +60,7 @@ pub struct Released {
     pub(crate) call: UpstreamCall,
     pub(crate) kind: ResourceType,
     pub(crate) interaction: &'static str,
+    pub(crate) spooled: Option<u64>,
     pub(crate) upstream_status: u16,
 }
 
@@ -87,6 +88,12 @@ impl Released {
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {
         self.body
+    }
+
+    /// How long the body is, if it was written to a sink; then [`Released::body`] is empty.
+    #[must_use]
+    pub fn spooled(&self) -> Option<u64> {
+        self.spooled
     }
 
     /// What the body is.

@@ -5,6 +5,7 @@ use fhir::{Id, ResourceType};
 
 use crate::consent::ConsentsBuilder;
 use crate::cursor::PageCursor;
+use crate::permit::UpstreamCall;
 use crate::verify::submission::Transaction;
 use crate::verify::write::Writing;
 
@@ -12,10 +13,10 @@ use crate::verify::write::Writing;
 pub(crate) enum Shape {
     /// This instance.
     Read { id: Id },
-    /// This version of an instance.
-    Vread { id: Id, version: Id },
-    /// Versions of this instance.
-    History { id: Id, page: Option<PageCursor>, applied: String },
+    /// This version of an instance; `after` is its call, while the instance as it is now is being asked for.
+    Vread { id: Id, version: Id, after: Option<UpstreamCall> },
+    /// Versions of this instance; `after` as above.
+    History { id: Id, page: Option<PageCursor>, applied: String, after: Option<UpstreamCall> },
     /// A searchset.
     Search(Box<SearchShape>),
     /// A searchset over all types.
@@ -97,6 +98,8 @@ pub(crate) struct Hop {
     pub(crate) narrowed_by: &'static str,
     /// What its results say of the search that waits.
     pub(crate) joins: Joins,
+    /// What earlier pages of it found.
+    pub(crate) found: Vec<String>,
 }
 
 /// How a hop's results narrow the search that waits for them.

@@ -16,12 +16,14 @@ mod last;
 mod project;
 mod restore;
 mod search;
+mod stream;
 pub(crate) mod submission;
+mod tally;
 mod walk;
 pub(crate) mod write;
 
 use domain::{Actions, Reason};
-use fhir::json::{Document, Value};
+use fhir::json::{Document, Value, indent_into};
 use fhir::{Id, ResourceType};
 
 use crate::consent::Consents;
@@ -31,12 +33,14 @@ use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamC
 use crate::released::{Content, Counts, Finding, Released};
 use crate::shape::Shape;
 use edit::Edits;
+pub use stream::{Interrupted, Sink, Source, verify_spooled};
 
 /// Turns bytes into a sealed text; where it gives none, the link is left out.
 pub type Sealer<'s> = dyn FnMut(&[u8]) -> Option<String> + 's;
 
 /// What became of an answer.
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "made once for an answer, and taken apart where it is made")]
 pub enum Verdict {
     /// This may leave.
     Released(Released),
@@ -105,11 +109,14 @@ fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step
             Ok(document) => read(plan, id, None, document.root(), &document, answer, seal).into(),
             Err(part) => Step::Done(*part),
         },
-        Shape::Vread { id, version } => match read_answer(answer, Asked::Instance) {
+        Shape::Vread { id, after, .. } | Shape::History { id, after, .. } if after.is_some() => {
+            past(plan, id, after, answer)
+        }
+        Shape::Vread { id, version, .. } => match read_answer(answer, Asked::Instance) {
             Ok(document) => read(plan, id, Some(version), document.root(), &document, answer, seal).into(),
             Err(part) => Step::Done(*part),
         },
-        Shape::History { id, page, applied } => match read_answer(answer, Asked::Instance) {
+        Shape::History { id, page, applied, .. } => match read_answer(answer, Asked::Instance) {
             Ok(document) => history::step(plan, id, page.as_ref(), applied, &document, seal),
             Err(part) => Step::Done(*part),
         },
@@ -141,6 +148,8 @@ pub(crate) struct Part {
     resources: Vec<String>,
     findings: Vec<Finding>,
     clauses: Vec<u32>,
+    /// How long the body is that was written elsewhere.
+    spooled: Option<u64>,
 }
 
 impl Part {
@@ -158,6 +167,7 @@ impl Part {
             resources: Vec::new(),
             findings: Vec::new(),
             clauses: Vec::new(),
+            spooled: None,
         }
     }
 
@@ -188,6 +198,12 @@ impl Part {
 fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
     part.clauses.sort_unstable();
     part.clauses.dedup();
+    // `_pretty`; an answer too large for memory stays as it is.
+    if plan.view.pretty && part.content == Content::Fhir && !part.body.is_empty() {
+        let mut shown = Vec::with_capacity(part.body.len() * 3 / 2);
+        indent_into(&mut shown, &part.body);
+        part.body = shown;
+    }
     Released {
         status: part.status,
         body: part.body,
@@ -203,6 +219,7 @@ fn release(plan: Plan, upstream_status: u16, mut part: Part) -> Released {
         kind: plan.kind,
         interaction: plan.interaction,
         call: plan.call,
+        spooled: part.spooled,
         upstream_status,
     }
 }
@@ -304,6 +321,20 @@ fn read(
         resources: vec![label],
         clauses: vec![clause],
         ..Part::new(200, None, body)
+    }
+}
+
+/// The past of an instance is for those who may read it now. A record that was filed under the wrong patient, one that was
+/// labelled or forbidden later, and one that was deleted would otherwise still be had by their old versions.
+fn past(plan: &Plan, id: &Id, after: &mut Option<UpstreamCall>, answer: &UpstreamAnswer) -> Step {
+    let document = match read_answer(answer, Asked::Instance) {
+        Ok(document) => document,
+        Err(part) => return Step::Done(*part),
+    };
+    let part = read(plan, id, None, document.root(), &document, answer, &mut |_| None);
+    match after.take() {
+        Some(call) if part.status == 200 => Step::Next(call),
+        _ => part.into(),
     }
 }
 

@@ -12,3 +12,4 @@ pub mod listen;
 pub mod outbound;
 pub mod registry;
 pub mod settings;
+pub mod spool;

@@ -21,9 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::connector::Connector;
 use crate::settings::OutboundSettings;
+use crate::spool::{Spool, SpoolError, Spools};
 
 /// Bytes of answers held in memory over the whole process, in KiB: 128 MiB leaves room under the 300 MiB promise.
 const BUFFERED_KIB_MAX: u32 = 128 * 1024;
+/// Largest body verified in memory where it could be spooled (DESIGN, step 7).
+pub const MEMORY_BYTES_MAX: usize = 1024 * 1024;
 /// Bodies of unknown length reserve memory in steps of this many KiB.
 const STEP_KIB: usize = 64;
 /// Idle connections kept per upstream; as many as may be in use at once under the benchmark's load.
@@ -93,8 +96,10 @@ pub struct Received {
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// Body.
+    /// Body; empty when it was spooled.
     pub body: Vec<u8>,
+    /// The body, where it was too large for memory and spools were offered.
+    pub spool: Option<Spool>,
     /// Its share of the process's memory.
     pub lease: Lease,
 }
@@ -133,16 +138,34 @@ impl Outbound {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub async fn call(&self, mut request: Request<Full<Bytes>>, limits: Limits) -> Result<Received, FetchError> {
+    pub async fn call(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Received, FetchError> {
+        self.call_into(request, limits, None).await
+    }
+
+    /// As [`Outbound::call`]; a body over [`MEMORY_BYTES_MAX`] goes into a spool.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn call_into(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limits: Limits,
+        spools: Option<&Spools>,
+    ) -> Result<Received, FetchError> {
         acceptable(request.uri())?;
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        match tokio::time::timeout(limits.timeout, self.exchange(request, limits.body_bytes_max)).await {
+        match tokio::time::timeout(limits.timeout, self.exchange(request, limits.body_bytes_max, spools)).await {
             Ok(done) => done,
             Err(_) => Err(FetchError::Timeout),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, most: usize) -> Result<Received, FetchError> {
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        most: usize,
+        spools: Option<&Spools>,
+    ) -> Result<Received, FetchError> {
         let response = self.client.request(request).await.map_err(|why| {
             tracing::debug!(%why, "an outgoing call failed");
             if why.is_connect() { FetchError::Unreachable } else { FetchError::Broken }
@@ -152,27 +175,35 @@ impl Outbound {
         if encoded || head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
             return Err(FetchError::Broken);
         }
-        let (body, lease) = self.collect(body, most).await?;
-        Ok(Received { status: head.status, headers: head.headers, body, lease })
+        let Collected { body, spool, lease } = self.collect(body, most, spools).await?;
+        Ok(Received { status: head.status, headers: head.headers, body, spool, lease })
     }
 
     /// Takes the body within `most` bytes. A cut-off body is an error of hyper, never a short success.
-    async fn collect(&self, mut body: Incoming, most: usize) -> Result<(Vec<u8>, Lease), FetchError> {
+    async fn collect(&self, mut body: Incoming, most: usize, spools: Option<&Spools>) -> Result<Collected, FetchError> {
         let announced = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if announced.is_some_and(|length| length > most) {
             return Err(FetchError::TooLarge);
         }
         let mut held: Option<OwnedSemaphorePermit> = None;
         let mut held_bytes = 0_usize;
-        if let Some(length) = announced.filter(|length| *length > 0) {
+        let in_memory = spools.map_or(usize::MAX, |_| MEMORY_BYTES_MAX);
+        if let Some(length) = announced.filter(|length| (1..=in_memory).contains(length)) {
             held_bytes = self.hold(&mut held, length.div_ceil(1024))?;
         }
-        let mut out = Vec::with_capacity(announced.unwrap_or(0));
+        let mut out = Vec::with_capacity(announced.filter(|length| *length <= in_memory).unwrap_or(0));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| FetchError::Broken)?.into_data() else { continue };
             let length = out.len() + data.len();
             if length > most {
                 return Err(FetchError::TooLarge);
+            }
+            if let Some(spools) = spools
+                && length > in_memory
+            {
+                let start = out.len() + data.len();
+                out.extend_from_slice(&data);
+                return spooled(body, out, start, most, announced, spools).await;
             }
             if length > held_bytes {
                 held_bytes += self.hold(&mut held, (length - held_bytes).div_ceil(1024).max(STEP_KIB))?;
@@ -182,7 +213,7 @@ impl Outbound {
         if announced.is_some_and(|length| length != out.len()) {
             return Err(FetchError::Broken);
         }
-        Ok((out, Lease(held)))
+        Ok(Collected { body: out, spool: None, lease: Lease(held) })
     }
 
     /// Reserves `kib` more; never waits, since two that wait for each other would hold half each for ever.
@@ -195,6 +226,47 @@ impl Outbound {
         }
         Ok(kib * 1024)
     }
+}
+
+/// A body as it was taken.
+struct Collected {
+    body: Vec<u8>,
+    spool: Option<Spool>,
+    lease: Lease,
+}
+
+/// Takes the rest of a body into a spool, behind what was taken already.
+async fn spooled(
+    mut body: Incoming,
+    begun: Vec<u8>,
+    mut length: usize,
+    most: usize,
+    announced: Option<usize>,
+    spools: &Spools,
+) -> Result<Collected, FetchError> {
+    let failed = |why: SpoolError| match why {
+        SpoolError::TooLarge => FetchError::TooLarge,
+        SpoolError::Full => FetchError::Busy,
+        SpoolError::Io(_) | SpoolError::Tampered => {
+            tracing::error!(%why, "an answer could not be spooled");
+            FetchError::Busy
+        }
+    };
+    let writer = spools.create(most as u64).map_err(failed)?;
+    let mut writer = writer.append(Bytes::from(begun)).await.map_err(failed)?;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| FetchError::Broken)?.into_data() else { continue };
+        length += data.len();
+        if length > most {
+            return Err(FetchError::TooLarge);
+        }
+        writer = writer.append(data).await.map_err(failed)?;
+    }
+    if announced.is_some_and(|announced| announced != length) {
+        return Err(FetchError::Broken);
+    }
+    let spool = writer.finish().await.map_err(failed)?;
+    Ok(Collected { body: Vec::new(), spool: Some(spool), lease: Lease(None) })
 }
 
 fn acceptable(uri: &Uri) -> Result<(), FetchError> {

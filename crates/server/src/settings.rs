@@ -129,6 +129,8 @@ pub struct Settings {
     pub store_url: String,
     /// Folder of the ledger.
     pub ledger_dir: PathBuf,
+    /// Folder for answers that are too large for memory; sealed under keys that are nowhere else, and gone with the request.
+    pub spool_dir: PathBuf,
     /// This node's name in origins and record ids.
     pub node: String,
     /// Host part of ledger origins (from `public_url`).

@@ -4,13 +4,14 @@
 //! unescaping), lone surrogates, and the limits below. Numbers keep their text, so nothing is altered on the way out.
 
 mod scan;
+pub mod stream;
 mod text;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-pub use text::{quote, quote_into};
+pub use text::{indent_into, quote, quote_into};
 
 /// Longest text indexed: offsets are 32 bits, and 64 MiB is far above any body the gate buffers.
 pub const LENGTH_MAX: usize = 64 * 1024 * 1024;

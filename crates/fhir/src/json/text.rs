@@ -66,3 +66,61 @@ pub fn quote_into(out: &mut Vec<u8>, text: &str) {
     }
     out.push(b'"');
 }
+
+/// Appends strict JSON with line breaks and two blanks for each level; no value is altered.
+pub fn indent_into(out: &mut Vec<u8>, json: &[u8]) {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    let mut before = b' ';
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + 2 * depth, b' ');
+    };
+    for byte in json {
+        if in_string {
+            out.push(*byte);
+            in_string = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            before = *byte;
+            continue;
+        }
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => continue,
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if !matches!(before, b'{' | b'[') {
+                    line(out, depth);
+                }
+                out.push(*byte);
+            }
+            _ => {
+                if matches!(before, b'{' | b'[' | b',') {
+                    line(out, depth);
+                }
+                out.push(*byte);
+                match byte {
+                    b'{' | b'[' => depth += 1,
+                    b':' => out.push(b' '),
+                    b'"' => in_string = true,
+                    _ => {}
+                }
+            }
+        }
+        before = *byte;
+    }
+}
+
+#[test]
+fn indenting_alters_no_value() {
+    let text = r#"{"a":[],"b":{},"c":[1.10,{"d":"x{[,:\"\\"},null],"e":"\u00e9"}"#;
+    let mut out = Vec::new();
+    indent_into(&mut out, text.as_bytes());
+    let shown = String::from_utf8(out).unwrap();
+    assert!(shown.starts_with("{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1.10,\n    {\n      \"d\": "), "{shown}");
+    let mut again = Vec::new();
+    indent_into(&mut again, shown.as_bytes());
+    assert_eq!(String::from_utf8(again).unwrap(), shown);
+    let without: String = shown.lines().map(str::trim_start).collect();
+    assert_eq!(without.replace("\": ", "\":"), text);
+}

@@ -96,7 +96,7 @@ pub(super) fn read(raw: &Raw<'_>, pairs: &[Pair]) -> Result<Submission, InvalidR
     let mut names = HashSet::new();
     let mut entries = Vec::with_capacity(list.len());
     for value in list {
-        let entry = entry(value)?;
+        let entry = entry(value, raw.conditions.prefer)?;
         // BA-07: two resources of one name make every reference to it ambiguous.
         if let Some(name) = &entry.full_url
             && !names.insert(name.clone())
@@ -109,7 +109,7 @@ pub(super) fn read(raw: &Raw<'_>, pairs: &[Pair]) -> Result<Submission, InvalidR
     Ok(Submission { kind, entries, returns })
 }
 
-fn entry(value: Value<'_>) -> Result<Entry, InvalidRequest> {
+fn entry(value: Value<'_>, prefer: Option<&str>) -> Result<Entry, InvalidRequest> {
     let malformed = InvalidRequest::malformed;
     let request = value.get("request").ok_or_else(|| malformed("an entry has no `request`"))?;
     let (Some(name), Some(url)) = (request.get_str("method"), request.get_str("url")) else {
@@ -142,7 +142,7 @@ fn entry(value: Value<'_>) -> Result<Entry, InvalidRequest> {
         return Err(malformed("an entry's resource is a Bundle or Parameters"));
     }
     let line = format!("{name} {url}");
-    let asks = ask(method, &url, request, resource);
+    let asks = ask(method, &url, request, resource, prefer);
     Ok(Entry { full_url, line, asks })
 }
 
@@ -151,6 +151,7 @@ fn ask(
     url: &str,
     request: Value<'_>,
     resource: Option<Value<'_>>,
+    prefer: Option<&str>,
 ) -> Result<Interaction, InvalidRequest> {
     // Relative to the base, and so written with or without a slash in front.
     let path = url.strip_prefix('/').unwrap_or(url);
@@ -174,13 +175,15 @@ fn ask(
         method,
         path: &path,
         query,
-        accept: None,
+        // An entry is answered within a Bundle, so always as a resource.
+        accept: Some("application/fhir+json"),
         body: body.as_ref().map(|(media, bytes)| Body { media: Some(media), bytes }),
         conditions: Conditions {
             if_match: if_match.as_deref(),
             if_none_match: if_none_match.as_deref().filter(|_| !matches!(method, Method::Get | Method::Head)),
             if_none_exist: if_none_exist.as_deref(),
-            prefer: None,
+            // Said once, of all.
+            prefer,
         },
     };
     match super::read(&raw)? {

@@ -67,10 +67,16 @@ pub(super) fn wants_fhir(accept: Option<&str>) -> Result<bool, InvalidRequest> {
     if accept.len() > ACCEPT_BYTES_MAX {
         return Err(refused("`Accept`"));
     }
-    let mut ranges = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-    Ok(ranges.any(|media| {
-        media.eq_ignore_ascii_case("application/fhir+json") || media.eq_ignore_ascii_case("application/json")
-    }))
+    let named = |name: &str| {
+        let mut ranges = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+        ranges.any(|media| media.eq_ignore_ascii_case(name))
+    };
+    let json = named("application/fhir+json") || named("application/json");
+    // The resource in another format of FHIR is not its content either (FM-01).
+    if !json && (named("application/fhir+xml") || named("application/fhir+turtle")) {
+        return Err(refused("`Accept`"));
+    }
+    Ok(json)
 }
 
 fn takes_json(range: &str) -> bool {

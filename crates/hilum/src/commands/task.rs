@@ -33,6 +33,7 @@ pub async fn run(client: &Client, command: Task, format: Format) -> Result<Exit,
                 ("VERSION", Cell::At("/version")),
                 ("PURPOSE OF USE", Cell::At("/purpose_of_use")),
                 ("SCOPES", Cell::At("/scopes")),
+                ("OPERATIONS", Cell::At("/operations")),
             ];
             output::rows(format, &columns, &items(&client.get(&base).await?));
         }

@@ -141,6 +141,7 @@ fn whole(root: &Section<'_, '_>, folder: &Path) -> Option<Config> {
             public: server.listen,
             admin: admin?,
             store_url: store?,
+            spool_dir: ledger.as_ref()?.with_file_name("spool"),
             ledger_dir: ledger?,
             node: server.node,
             outbound,

@@ -13,8 +13,8 @@ use super::{loopback, public_url, reference};
 
 /// Longest wait for an upstream by default; a search of a busy EHR takes seconds, not minutes.
 const TIMEOUT_SECONDS: u64 = 30;
-/// Largest upstream answer by default.
-const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Largest upstream answer by default: what is too large for memory is spooled.
+const BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Reads one tenant; `None` when it has mistakes.
 pub fn read(
@@ -53,7 +53,7 @@ fn upstream(section: &Section<'_, '_>, folder: &Path, outbound: &OutboundSetting
         None => fhir::owner::SHARED_DEFAULT.iter().copied().collect::<BTreeSet<_>>(),
     };
     let timeout = section.number("timeout_seconds", TIMEOUT_SECONDS, 1..=300);
-    let body = section.number("body_bytes_max", BODY_BYTES_MAX, 1_024..=256 * 1024 * 1024);
+    let body = section.number("body_bytes_max", BODY_BYTES_MAX, 1_024..=4 * 1024 * 1024 * 1024);
     let consent = match section.text("consent") {
         None => ConsentSource::default(),
         Some(at) if at.value == "upstream" => ConsentSource::Upstream,

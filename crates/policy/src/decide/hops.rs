@@ -63,5 +63,5 @@ fn hop(frame: &Frame<'_>, asks: &Asks) -> Result<Option<Hop>, Denial> {
     let Some(narrowed_by) = search::narrow(frame, &mut inner)? else { return Ok(None) };
     search::in_order(&mut inner);
     let joins = if asks.reverse { Joins::From(asks.link) } else { Joins::By(asks.link) };
-    Ok(Some(Hop { kind, query: inner.canonical_query(), narrowed_by, joins }))
+    Ok(Some(Hop { kind, query: inner.canonical_query(), narrowed_by, joins, found: Vec::new() }))
 }

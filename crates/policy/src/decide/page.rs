@@ -49,8 +49,10 @@ pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCur
         }
         Pages::History(id) => {
             frame.check_instance(kind, id)?;
-            let shape = Shape::History { id: id.clone(), page: Some(cursor.clone()), applied: String::new() };
-            Ok(frame.plan("page", kind, call(&cursor), shape, view, action))
+            let now = UpstreamCall::get(format!("{kind}/{id}"), "");
+            let (after, applied) = (Some(call(&cursor)), String::new());
+            let shape = Shape::History { id: id.clone(), page: Some(cursor.clone()), applied, after };
+            Ok(frame.plan("page", kind, now, shape, view, action))
         }
         Pages::Everything => {
             frame.check_operation(Operation::Everything)?;

@@ -12,13 +12,14 @@ use crate::shape::{BinaryShape, Shape};
 pub(super) fn history(frame: &Frame<'_>, mut history: History) -> Result<Plan, Denial> {
     let kind = history.kind;
     frame.check_instance(kind, &history.id)?;
-    history.count = history.count.map(|count| count.clamp(1, frame.rules.count_max));
+    history.count = page_size(frame, history.count)?;
     let query = history.canonical_query();
     let view = std::mem::take(&mut history.view);
     let applied = view.appended_to(query.clone());
-    let call = UpstreamCall::get(format!("{kind}/{}/_history", history.id), query);
-    let shape = Shape::History { id: history.id, page: None, applied };
-    Ok(frame.plan("history", kind, call, shape, view, Actions::READ))
+    let now = UpstreamCall::get(format!("{kind}/{}", history.id), "");
+    let after = Some(UpstreamCall::get(format!("{kind}/{}/_history", history.id), query));
+    let shape = Shape::History { id: history.id, page: None, applied, after };
+    Ok(frame.plan("history", kind, now, shape, view, Actions::READ))
 }
 
 /// The patient itself must be granted; every other type counts for itself when it comes back (OP-02, OP-03).
@@ -32,7 +33,7 @@ pub(super) fn everything(frame: &Frame<'_>, mut everything: Everything) -> Resul
             format!("`_type` names `{refused}`, which no scope of this session covers"),
         ));
     }
-    everything.count = everything.count.map(|count| count.clamp(1, frame.rules.count_max));
+    everything.count = page_size(frame, everything.count)?;
     let query = everything.canonical_query();
     let view = std::mem::take(&mut everything.view);
     let applied = view.appended_to(query.clone());
@@ -55,6 +56,14 @@ pub(super) fn binary(frame: &Frame<'_>, id: Id, proof: Option<&str>, raw: bool, 
     let call = UpstreamCall::get(format!("{kind}/{id}"), "");
     let shape = Shape::Binary(BinaryShape { id, raw, proven, held: None });
     Ok(frame.plan("binary", kind, call, shape, view, Actions::READ))
+}
+
+/// `_count`, at most what is sent upstream; none at all would ask for a total (SR-35).
+pub(super) fn page_size(frame: &Frame<'_>, count: Option<u32>) -> Result<Option<u32>, Denial> {
+    if count == Some(0) {
+        return Err(Denial::new(Reason::NotSupported, "`_count=0` asks for a total, which is not offered"));
+    }
+    Ok(count.map(|count| count.min(frame.rules.count_max)))
 }
 
 fn stale() -> Denial {

@@ -7,7 +7,7 @@ use fhir::references::{self, Reference};
 use fhir::request::{Asked, Include, Modifier, Param, Search};
 use fhir::{Id, ResourceType};
 
-use super::record::check_compartment;
+use super::record::{check_compartment, page_size};
 use super::slices::{self, Slices};
 use super::{Denial, Frame, hops, other_patient};
 use crate::permit::{Plan, UpstreamBody, UpstreamCall, Verb};
@@ -28,11 +28,13 @@ pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial
     check_compartment(frame, search.compartment.as_ref())?;
     let named = name_patient(frame, &mut search)?;
     frame.check_type(kind)?;
+    if search.compartment.is_some() && frame.cx.grants.shares(kind) {
+        // Sent without narrowing it would find everybody's, and say that they are the patient's.
+        return Err(Denial::new(Reason::NotSupported, format!("`{kind}` is in no patient's compartment")));
+    }
     let hops = hops::plan(frame, &search)?;
     refuse_masked_sort(&search)?;
-    if search.count == Some(0) {
-        return Err(Denial::new(Reason::NotSupported, "`_count=0` asks for a total, which is not offered"));
-    }
+    search.count = page_size(frame, search.count)?;
     let narrowed_by = narrow(frame, &mut search)?;
     let slices = slices::of(frame, &search);
     if let Slices::One(params) = &slices {
@@ -45,7 +47,6 @@ pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial
     search.revincludes.retain(|include| {
         frame.cx.grants.includes(include.source) && (narrowed_by.is_some() || frame.cx.grants.shares(include.source))
     });
-    search.count = search.count.map(|count| count.min(frame.rules.count_max));
     search.total = None;
     let applied = search.shown_query();
     let view = std::mem::take(&mut search.view);
@@ -98,7 +99,7 @@ pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial
 }
 
 /// One order for the same meaning; what is asked twice is asked once.
-pub(super) fn in_order(search: &mut Search) {
+pub(crate) fn in_order(search: &mut Search) {
     search.params.sort_by(|a, b| (a.name, a.modifier, &a.values).cmp(&(b.name, b.modifier, &b.values)));
     search.params.dedup();
 }

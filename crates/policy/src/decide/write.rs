@@ -1,15 +1,15 @@
 //! Writes: what the request alone decides, before the stored resource is looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{Actions, Reason};
-use fhir::request::{Interaction, Submission, View, Write};
+use fhir::request::{Interaction, Search, Submission, View, Write};
 use fhir::{Id, ResourceType};
 
 use super::{Denial, Frame, Go, other_patient};
 use crate::context::Context;
-use crate::permit::UpstreamCall;
+use crate::permit::{Plan, UpstreamCall};
 use crate::shape::Shape;
 use crate::verify::submission::{Item, Transaction, refused_within};
 use crate::verify::write::{Advance, Writing};
@@ -44,7 +44,11 @@ pub(super) fn transaction(frame: &Frame<'_>, submission: Submission) -> Result<G
     let cx = &frame.cx;
     let own = Context { names, ..Context::clone(cx) };
     let frame = Frame { rules: frame.rules, profile: frame.profile, cx: Arc::new(own) };
+    if submission.entries.is_empty() {
+        return Err(Denial::new(Reason::RequestInvalid, "the transaction has no entry"));
+    }
     let mut items = Vec::with_capacity(submission.entries.len());
+    let mut changed: BTreeSet<String> = BTreeSet::new();
     for entry in submission.entries {
         let asks = entry.asks.map_err(|why| Denial::new(Reason::RequestInvalid, why.what))?;
         items.push(match asks {
@@ -54,21 +58,16 @@ pub(super) fn transaction(frame: &Frame<'_>, submission: Submission) -> Result<G
                 if let Advance::Refused(denial) = advance {
                     return Err(denial);
                 }
+                // R4: nothing may be in a transaction twice. Each would be judged by what is stored before the other.
+                if writing.id().is_some() && !changed.insert(writing.target()) {
+                    return Err(Denial::new(Reason::RequestInvalid, "two entries change one resource"));
+                }
                 let name = entry.full_url.filter(|name| name.starts_with("urn:") && writing.id().is_none());
                 Item::Write(Box::new(writing), name)
             }
-            asks @ (Interaction::Read { .. } | Interaction::Vread { .. } | Interaction::Search(_)) => {
-                let mut plan = frame.read(asks, None)?;
-                if let Shape::Search(shape) = &mut plan.shape {
-                    if !shape.hops.is_empty() || shape.last.is_some() {
-                        return Err(refused_within());
-                    }
-                    // One search of a transaction is one search: the slices are told apart by verification alone.
-                    if shape.union.take().is_some() {
-                        plan.call.query = format!("patient=Patient/{}", frame.cx.patient);
-                    }
-                }
-                Item::Read(Box::new(plan))
+            // A version takes two calls, the instance as it is now first; a transaction makes one.
+            asks @ (Interaction::Read { .. } | Interaction::Search(_)) => {
+                Item::Read(Box::new(read_within(&frame, asks)?), false)
             }
             _ => return Err(refused_within()),
         });
@@ -81,6 +80,30 @@ pub(super) fn transaction(frame: &Frame<'_>, submission: Submission) -> Result<G
         Ok(call) => Go::Ask(plan(call)),
         Err(call) => Go::Write(plan(call)),
     })
+}
+
+/// A read or search of a transaction: one call, whose answer is an entry of the whole.
+fn read_within(frame: &Frame<'_>, asks: Interaction) -> Result<Plan, Denial> {
+    let whole = match &asks {
+        Interaction::Search(search) => Some(search.clone()),
+        _ => None,
+    };
+    let mut plan = frame.read(asks, None)?;
+    let Shape::Search(shape) = &mut plan.shape else { return Ok(plan) };
+    if !shape.hops.is_empty() || shape.last.is_some() {
+        return Err(refused_within());
+    }
+    // One search of a transaction is one search: it is asked without the slices, which verification tells apart alone.
+    if shape.union.take().is_some()
+        && let Some(search) = whole
+    {
+        // How it is shown is no part of what is asked; what is narrowed is.
+        let bare = frame.read(Interaction::Search(Search { view: View::default(), ..search }), None)?;
+        if let Shape::Search(bare) = bare.shape {
+            plan.call = UpstreamCall::get(plan.kind.name(), bare.applied);
+        }
+    }
+    Ok(plan)
 }
 
 /// p1, p2, p4, and what no session writes at all.

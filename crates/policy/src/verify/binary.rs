@@ -86,23 +86,26 @@ fn proves(cx: &Context, shape: &BinaryShape, by: &ProvedBy, answer: &UpstreamAns
         ProvedBy::Context(kind, id) => {
             let root = document.root();
             let same = identity(root).is_some_and(|(found, name)| found == *kind && name == id.as_str());
-            Ok(same && belongs(cx, *kind, id, root))
+            Ok(same && is_releasable(cx, root))
         }
         ProvedBy::Document => {
             let entries = bundle::entries(document.root(), "searchset").ok_or_else(|| Box::new(Part::broken()))?;
             Ok(entries.iter().filter_map(|entry| entry.get("resource")).any(|resource| {
-                identity(resource).is_some_and(|(kind, id)| {
-                    kind == ResourceType::DOCUMENT_REFERENCE
-                        && judge::judge(cx, kind, &id, &EITHER, resource).is_ok()
-                        && links_to(cx, resource, &shape.id)
-                })
+                identity(resource).is_some_and(|(kind, _)| kind == ResourceType::DOCUMENT_REFERENCE)
+                    && is_releasable(cx, resource)
+                    && links_to(cx, resource, &shape.id)
             }))
         }
     }
 }
 
-fn belongs(cx: &Context, kind: ResourceType, id: &Id, resource: Value<'_>) -> bool {
-    judge::is_member(cx, kind, id.as_str(), resource) && !judge::is_denied(cx, kind, id.as_str(), resource)
+/// R4 Binary.securityContext: the Binary is treated as that resource is. So what the session may not have of the resource,
+/// by scope, label or Consent, it may not have of the Binary either.
+fn is_releasable(cx: &Context, resource: Value<'_>) -> bool {
+    identity(resource).is_some_and(|(kind, id)| {
+        judge::judge(cx, kind, &id, &EITHER, resource).is_ok()
+            && walk::walk(cx, kind, resource, &mut Edits::default(), &mut |_| None).is_ok()
+    })
 }
 
 fn links_to(cx: &Context, document: Value<'_>, id: &Id) -> bool {

@@ -10,13 +10,15 @@ use super::judge::{self, Refusal};
 use super::{Part, Sealer, identity, label, links, project, walk};
 use crate::cursor::{PageCursor, Pages};
 use crate::outcome;
-use crate::permit::Plan;
+use crate::permit::{Plan, UpstreamCall};
 use crate::released::{Counts, Finding};
 
 /// Most entries in one page, includes counted: far above any `_count` we send.
 const ENTRIES_MAX: usize = 5_000;
 /// Longest next link taken from an upstream.
 const NEXT_BYTES_MAX: usize = 8 * 1024;
+/// Most pages passed over because nothing on them is released.
+const EMPTY_PAGES_MAX: u16 = 20;
 
 /// An entry that is released.
 pub(super) struct Accepted<'d> {
@@ -112,6 +114,12 @@ pub(super) fn next_page(
     Some(cursor(plan, path.to_owned(), query.to_owned(), narrowed_by, pages))
 }
 
+/// The page behind one of which nothing is released: an empty page that leads on would tell that something is hidden on it.
+pub(super) fn past_empty(plan: &Plan, empty: bool, next: Option<&PageCursor>) -> Option<UpstreamCall> {
+    let next = next.filter(|_| empty && plan.steps < EMPTY_PAGES_MAX)?;
+    Some(UpstreamCall::get(next.path.clone(), next.query.clone()))
+}
+
 /// A cursor of this session to another page of the same answer.
 pub(super) fn cursor(
     plan: &Plan,
@@ -173,6 +181,18 @@ pub(super) fn begin(out: &mut Vec<u8>, of_type: &str, own: &str, next: Option<&s
     out.extend(*b"}]");
 }
 
+/// One entry of a searchset.
+pub(super) fn write_entry(out: &mut Vec<u8>, plan: &Plan, entry: &Accepted<'_>, text: &str) {
+    out.extend(*br#"{"fullUrl":"#);
+    quote_into(out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
+    out.extend(*br#","resource":"#);
+    project::write(out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
+    let mode: &[u8] = if entry.included { b"include" } else { b"match" };
+    out.extend(*br#","search":{"mode":""#);
+    out.extend_from_slice(mode);
+    out.extend(*br#""}}"#);
+}
+
 /// A searchset of what was accepted.
 pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, own: &str, next: Option<&str>) -> Part {
     let text = document.text();
@@ -183,14 +203,7 @@ pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, ow
     let mut clauses: Vec<u32> = Vec::new();
     for entry in &judged.accepted {
         out.extend_from_slice(std::mem::replace(&mut separator, b","));
-        out.extend(*br#"{"fullUrl":"#);
-        quote_into(&mut out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
-        out.extend(*br#","resource":"#);
-        project::write(&mut out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
-        let mode: &[u8] = if entry.included { b"include" } else { b"match" };
-        out.extend(*br#","search":{"mode":""#);
-        out.extend_from_slice(mode);
-        out.extend(*br#""}}"#);
+        write_entry(&mut out, plan, entry, text);
         resources.push(label(entry.kind, &entry.id, entry.resource));
         if !clauses.contains(&entry.clause) {
             clauses.push(entry.clause);

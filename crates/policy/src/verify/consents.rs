@@ -2,7 +2,7 @@
 
 use fhir::json::Document;
 
-use super::{Step, bundle};
+use super::{Step, bundle, judge};
 use crate::consent::{Consents, ConsentsBuilder};
 use crate::permit::{Plan, UpstreamAnswer, UpstreamCall};
 
@@ -15,10 +15,12 @@ pub(super) fn step(plan: &Plan, builder: &mut ConsentsBuilder, answer: &Upstream
     }
     let Some(document) = super::parse(answer) else { return Step::Consents(None) };
     let Some(entries) = bundle::entries(document.root(), "searchset") else { return Step::Consents(None) };
-    for resource in entries.iter().filter_map(|entry| entry.get("resource")) {
-        if resource.get("resourceType").is_some_and(|kind| kind.is_str("Consent")) {
-            builder.add(resource);
-        }
+    for entry in entries {
+        // What came without a body, or shortened, may be the very rule that forbids.
+        let Some(resource) = entry.get("resource").filter(|resource| !judge::is_subsetted(*resource)) else {
+            return Step::Consents(None);
+        };
+        builder.add(resource);
     }
     match next(plan, &document) {
         Ok(Some(call)) => Step::Next(call),

@@ -7,11 +7,8 @@ use fhir::json::{Document, Value, quote_into};
 use super::bundle::{self, Judged};
 use super::{Part, Sealer, Step, identity, label, project};
 use crate::cursor::{PageCursor, Pages};
-use crate::permit::{Plan, UpstreamCall};
+use crate::permit::Plan;
 use crate::released::Counts;
-
-/// Most pages passed over because none of their versions is the session's.
-const EMPTY_PAGES_MAX: u16 = 20;
 
 pub(super) fn step(
     plan: &Plan,
@@ -41,9 +38,9 @@ pub(super) fn step(
     let next = bundle::next_page(plan, document.root(), None, Pages::History(id.clone()), &mut judged.findings);
     if judged.accepted.is_empty() {
         // Whose versions they are is not told by an empty page: none of the session's is the same as none at all.
-        return match next {
-            Some(next) if plan.steps < EMPTY_PAGES_MAX => Step::Next(UpstreamCall::get(next.path, next.query)),
-            _ => Part { findings: judged.findings, ..Part::foreign() }.into(),
+        return match bundle::past_empty(plan, true, next.as_ref()) {
+            Some(call) => Step::Next(call),
+            None => Part { findings: judged.findings, ..Part::foreign() }.into(),
         };
     }
     let base = format!("{}/{}/{id}/_history", plan.cx.public_base, plan.kind);
@@ -93,7 +90,7 @@ fn build(
             out.extend(*br#","etag":"#);
             quote_into(&mut out, &format!("W/\"{version}\""));
         }
-        if let Some(modified) = meta("lastUpdated") {
+        if let Some(modified) = meta("lastUpdated").filter(|text| is_instant(text)) {
             out.extend(*br#","lastModified":"#);
             quote_into(&mut out, &modified);
         }
@@ -105,4 +102,9 @@ fn build(
     let released = u32::try_from(judged.accepted.len()).unwrap_or(u32::MAX);
     let counts = Counts { released, filtered: judged.filtered };
     Part { counts, resources, findings: judged.findings, clauses, ..Part::new(200, None, out) }
+}
+
+/// The characters of an instant and no others: here stands no free text of the upstream's.
+fn is_instant(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|b| b.is_ascii_digit() || b"-:.+TZ".contains(&b))
 }

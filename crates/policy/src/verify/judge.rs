@@ -151,7 +151,8 @@ pub(super) fn ignores_filter(cx: &Context, kind: ResourceType, id: &str, param: 
     !session && (other || !present && !is_subsetted(resource))
 }
 
-fn is_subsetted(resource: Value<'_>) -> bool {
+/// Whether the upstream says that it left elements out.
+pub(super) fn is_subsetted(resource: Value<'_>) -> bool {
     let mut found = false;
     resource.at_path(&["meta", "tag", "code"], &mut |code| found |= code.is_str("SUBSETTED"));
     found

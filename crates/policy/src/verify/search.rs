@@ -20,6 +20,22 @@ pub(super) fn step(plan: &mut Plan, shape: &mut SearchShape, document: &Document
     if let Some(last) = shape.last.as_mut() {
         return last::step(plan, last, document, judged);
     }
+    let empty = judged.accepted.is_empty();
+    match links(plan, shape, document.root(), empty, &mut judged, seal) {
+        Ok((own, next)) => bundle::build(plan, document, judged, &own, next.as_deref()).into(),
+        Err(call) => Step::Next(call),
+    }
+}
+
+/// The addresses of this page and of the next; or what is asked instead, where this slice of the scope had no results.
+pub(super) fn links(
+    plan: &Plan,
+    shape: &mut SearchShape,
+    bundle: Value<'_>,
+    empty: bool,
+    judged: &mut Judged<'_>,
+    seal: &mut Sealer<'_>,
+) -> Result<(String, Option<String>), UpstreamCall> {
     let pages = |shape: &SearchShape, union: Option<&Union>| Pages::Search {
         includes: shape.includes.clone(),
         revincludes: shape.revincludes.clone(),
@@ -31,7 +47,7 @@ pub(super) fn step(plan: &mut Plan, shape: &mut SearchShape, document: &Document
         None
     } else {
         let pages = pages(shape, shape.union.as_ref());
-        bundle::next_page(plan, document.root(), shape.narrowed_by, pages, &mut judged.findings)
+        bundle::next_page(plan, bundle, shape.narrowed_by, pages, &mut judged.findings)
     };
     // The slices of a scope follow one another (SR-32); a slice without results does not make a page of its own.
     if let (None, false, Some(union)) = (&next, closed, shape.union.as_mut())
@@ -39,11 +55,14 @@ pub(super) fn step(plan: &mut Plan, shape: &mut SearchShape, document: &Document
     {
         let query = union.rest.remove(0);
         union.at += 1;
-        if judged.accepted.is_empty() {
-            return Step::Next(UpstreamCall::get(plan.kind.name(), query));
+        if empty {
+            return Err(UpstreamCall::get(plan.kind.name(), query));
         }
         let pages = pages(shape, shape.union.as_ref());
         next = Some(bundle::cursor(plan, plan.kind.name().to_owned(), query, shape.narrowed_by, pages));
+    }
+    if let Some(call) = bundle::past_empty(plan, empty, next.as_ref()) {
+        return Err(call);
     }
     let base = format!("{}/{}", plan.cx.public_base, plan.kind);
     let own = match &shape.page {
@@ -51,8 +70,7 @@ pub(super) fn step(plan: &mut Plan, shape: &mut SearchShape, document: &Document
         None if shape.applied.is_empty() => base,
         None => format!("{base}?{}", shape.applied),
     };
-    let next = next.and_then(|cursor| bundle::page_url(plan, &cursor, seal));
-    bundle::build(plan, document, judged, &own, next.as_deref()).into()
+    Ok((own, next.and_then(|cursor| bundle::page_url(plan, &cursor, seal))))
 }
 
 /// A search that is answered within something else, and so has no further pages.
@@ -90,7 +108,13 @@ pub(super) fn judged<'d>(
     Some(judged)
 }
 
-fn judge_entry<'d>(plan: &Plan, shape: &SearchShape, entry: Value<'d>, judged: &mut Judged<'d>, seal: &mut Sealer<'_>) {
+pub(super) fn judge_entry<'d>(
+    plan: &Plan,
+    shape: &SearchShape,
+    entry: Value<'d>,
+    judged: &mut Judged<'d>,
+    seal: &mut Sealer<'_>,
+) {
     let Some(resource) = entry.get("resource") else {
         judged.filtered += 1;
         return;

@@ -5,7 +5,7 @@ use domain::Reason;
 use fhir::json::{Document, Value, quote_into};
 
 use super::write::{Advance, Writing, finish};
-use super::{Part, Sealer, Step, parse, read, search};
+use super::{Asked, Part, Sealer, Step, parse, read, read_answer, search};
 use crate::decide::Denial;
 use crate::outcome;
 use crate::permit::{Plan, UpstreamAnswer, UpstreamBody, UpstreamCall, Verb};
@@ -16,8 +16,9 @@ use crate::shape::Shape;
 pub(crate) enum Item {
     /// A change, and the name other entries call what it creates.
     Write(Box<Writing>, Option<String>),
-    /// A read or search.
-    Read(Box<Plan>),
+    /// A read or search, and whether it was looked up beforehand: what is not there for this session refuses the whole before
+    /// anything is done, whether it is absent or somebody else's.
+    Read(Box<Plan>, bool),
 }
 
 /// A transaction, from its request to its answer.
@@ -37,7 +38,7 @@ impl Transaction {
     pub(crate) fn targets(&self) -> Vec<String> {
         let writes = self.items.iter().filter_map(|item| match item {
             Item::Write(writing, _) => Some(writing.target()),
-            Item::Read(_) => None,
+            Item::Read(..) => None,
         });
         writes.collect()
     }
@@ -45,9 +46,14 @@ impl Transaction {
     /// The next look-up from the entry at hand on, or the call that sends all.
     pub(crate) fn go_on(&mut self) -> Result<UpstreamCall, UpstreamCall> {
         while let Some(item) = self.items.get(self.at) {
-            if let Item::Write(writing, _) = item
-                && let Some(call) = writing.wants()
-            {
+            let wanted = match item {
+                Item::Write(writing, _) => writing.wants(),
+                Item::Read(plan, looked_up) => {
+                    let one = matches!(plan.shape, Shape::Read { .. });
+                    (one && !looked_up).then(|| plan.call.clone())
+                }
+            };
+            if let Some(call) = wanted {
                 return Ok(call);
             }
             self.at += 1;
@@ -56,15 +62,22 @@ impl Transaction {
     }
 
     pub(super) fn step(&mut self, plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step {
-        let Some(Item::Write(writing, _)) = self.items.get_mut(self.at) else {
-            return self.answered(plan, answer, seal).into();
-        };
-        match writing.advance(&plan.cx, answer) {
-            Advance::Ask(call) => return Step::Next(call),
-            Advance::Ready => self.at += 1,
-            // Whole: what is not there for one entry is said of the whole.
-            Advance::Refused(denial) => return Step::Denied(denial),
-            Advance::Failed(part) => return Step::Done(*part),
+        match self.items.get_mut(self.at) {
+            None => return self.answered(plan, answer, seal).into(),
+            Some(Item::Read(inner, looked_up)) => {
+                let part = looked_up_as(inner, answer, seal);
+                if part.status != 200 {
+                    return Step::Done(part);
+                }
+                *looked_up = true;
+            }
+            Some(Item::Write(writing, _)) => match writing.advance(&plan.cx, answer) {
+                Advance::Ask(call) => return Step::Next(call),
+                Advance::Ready => self.at += 1,
+                // Whole: what is not there for one entry is said of the whole.
+                Advance::Refused(denial) => return Step::Denied(denial),
+                Advance::Failed(part) => return Step::Done(*part),
+            },
         }
         match self.go_on() {
             Ok(call) => Step::Next(call),
@@ -78,7 +91,7 @@ impl Transaction {
     fn clauses(&self) -> Vec<u32> {
         let clauses = self.items.iter().flat_map(|item| match item {
             Item::Write(writing, _) => writing.clause.into_iter().collect(),
-            Item::Read(plan) => plan.clauses.clone(),
+            Item::Read(plan, _) => plan.clauses.clone(),
         });
         clauses.collect()
     }
@@ -93,7 +106,7 @@ impl Transaction {
             out.push(b'{');
             let (call, name, body) = match item {
                 Item::Write(writing, name) => (writing.call(), name.as_deref(), writing.body()),
-                Item::Read(plan) => (plan.call.clone(), None, None),
+                Item::Read(plan, _) => (plan.call.clone(), None, None),
             };
             if let Some(name) = name {
                 out.extend(*br#""fullUrl":"#);
@@ -143,8 +156,9 @@ impl Transaction {
                 let says = "the server behind the gate refused the transaction; nothing was done";
                 return Part::refused(422, Reason::UpstreamRefused, outcome::outcome("error", "processing", says));
             }
-            429 | 503 => return Part::unavailable(),
+            429 => return Part::unavailable(),
             401 | 403 => return Part::broken(),
+            // A connection that broke is among these, as 503: nobody knows what was done by then.
             _ => return unknown(),
         }
         // It says it was done; an answer that cannot be told apart by entry leaves open what was (BA-17).
@@ -156,12 +170,39 @@ impl Transaction {
         if !fits || entries.len() != self.items.len() {
             return unknown();
         }
+        // All or none: a change that was not made, within what is said to be done, contradicts itself.
+        let done = |(item, entry): (&Item, &Value<'_>)| {
+            matches!(item, Item::Read(..)) || matches!(said_status(*entry), 200 | 201 | 204)
+        };
+        if !self.items.iter().zip(&entries).all(done) {
+            return unknown();
+        }
         let parts: Vec<Part> = std::mem::take(&mut self.items)
             .iter_mut()
             .zip(entries)
             .map(|(item, entry)| item_answered(plan, item, entry, &document, seal))
             .collect();
         joined(parts)
+    }
+}
+
+/// The status an entry of an answer says: three digits, and a reason phrase behind a space.
+fn said_status(entry: Value<'_>) -> u16 {
+    let status = entry.get("response").and_then(|response| response.get_str("status")).unwrap_or_default();
+    let code = status.split(' ').next().unwrap_or_default();
+    let is_code = code.len() == 3 && code.bytes().all(|digit| digit.is_ascii_digit());
+    code.parse().ok().filter(|_| is_code).unwrap_or(0)
+}
+
+/// What a read of a transaction would bring if it came alone.
+fn looked_up_as(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Part {
+    let document = match read_answer(answer, Asked::Instance) {
+        Ok(document) => document,
+        Err(part) => return *part,
+    };
+    match &plan.shape {
+        Shape::Read { id } => read(plan, id, None, document.root(), &document, answer, seal),
+        _ => Part::broken(),
     }
 }
 
@@ -175,7 +216,7 @@ fn item_answered(
 ) -> Part {
     let response = entry.get("response");
     let text = |name: &str| response.and_then(|response| response.get_str(name)).map(std::borrow::Cow::into_owned);
-    let status = text("status").and_then(|status| status.get(..3).and_then(|code| code.parse().ok())).unwrap_or(0);
+    let status = said_status(entry);
     let resource = entry.get("resource");
     match item {
         Item::Write(writing, _) => {
@@ -189,7 +230,7 @@ fn item_answered(
             };
             finish(plan, writing, &alone, seal)
         }
-        Item::Read(inner) => {
+        Item::Read(inner, _) => {
             let Some(resource) = resource.filter(|_| status == 200) else {
                 return if matches!(status, 404 | 410) { Part::not_found() } else { Part::broken() };
             };
@@ -197,7 +238,6 @@ fn item_answered(
             let mut shape = std::mem::replace(&mut inner.shape, Shape::Gone);
             match &mut shape {
                 Shape::Read { id } => read(inner, id, None, resource, document, &answer, seal),
-                Shape::Vread { id, version } => read(inner, id, Some(version), resource, document, &answer, seal),
                 Shape::Search(shape) => search::within(inner, shape, resource, document, seal),
                 _ => Part::broken(),
             }

@@ -67,7 +67,9 @@ impl<'d> Walk<'_, 'd, '_> {
         }
         for inner in list.elements() {
             let kind: ResourceType = inner.get_str("resourceType").and_then(|name| name.parse().ok()).ok_or(Refusal)?;
-            let granted = self.cx.grants.admits(kind, &EITHER, inner).is_some();
+            let id = inner.get_str("id").unwrap_or_default();
+            let granted =
+                self.cx.grants.admits(kind, &EITHER, inner).is_some() && !judge::is_denied(self.cx, kind, &id, inner);
             if kind == ResourceType::PATIENT || !granted || !judge::contained_fits(self.cx, kind, inner, self.root) {
                 return Err(Refusal);
             }

@@ -186,6 +186,7 @@ impl Writing {
     fn created(&mut self, cx: &Context) -> Result<Advance, Denial> {
         let Ok(document) = Document::parse(self.body.as_bytes()) else { return Err(malformed()) };
         let restored = restore::restore(cx, None, document.root(), true).map_err(|_| malformed())?;
+        content::check_own(cx, self.kind, &restored.text)?;
         content::check_links(cx, &restored.links, None)?;
         self.judge_new(cx, restored.text, None)
     }
@@ -219,7 +220,7 @@ impl Writing {
         let mut edits = Edits::default();
         let visible = judge::is_member(cx, kind, id.as_str(), old)
             && !judge::is_denied(cx, kind, id.as_str(), old)
-            && walk::walk(cx, kind, old, &mut edits, &mut |_| None).is_ok();
+            && walk::walk(cx, kind, old, &mut edits, &mut |_| Some(String::new())).is_ok();
         if !visible {
             return Err(not_found());
         }
@@ -229,6 +230,10 @@ impl Writing {
             let readable = cx.grants.admits(kind, &[Actions::READ], old).is_some();
             return Err(if readable { content::outside_slice(kind, letter) } else { not_found() });
         };
+        // A patch tells by its success what is stored, so it is for those who may read it (WR-25).
+        if matches!(self.op, Op::Patch(_)) && cx.grants.admits(kind, &[Actions::READ], old).is_none() {
+            return Err(content::outside_slice(kind, Actions::READ));
+        }
         self.clause = Some(clause);
         let found = version(old).or_else(|| answer.etag.as_deref().and_then(content::tagged));
         let Some(found) = found else {
@@ -261,6 +266,8 @@ impl Writing {
             let says = "the change is of an element of which a part is not shown to this session";
             Denial::new(Reason::WriteRefused, says)
         })?;
+        let written = restore::restore(cx, None, new.root(), false).map_err(|_| malformed())?;
+        content::check_own(cx, kind, &written.text)?;
         content::check_links(cx, &restored.links, Some(old))?;
         self.judge_new(cx, restored.text, Some(document))
     }
@@ -300,7 +307,8 @@ impl Writing {
         };
         let found = document.root();
         let fits = identity(found).is_some_and(|(found, name)| found == *kind && *name == **id)
-            && judge::is_member(cx, *kind, id, found);
+            && judge::is_member(cx, *kind, id, found)
+            && !judge::is_denied(cx, *kind, id, found);
         if fits { self.prove(at + 1) } else { Advance::Refused(content::refers_elsewhere()) }
     }
 }

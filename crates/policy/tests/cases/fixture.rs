@@ -1,9 +1,9 @@
 //! Resources of the fixture (b.0), and what the cases ask of an answer.
 
 use domain::Reason;
-use policy::{Decision, Denial, Permit, Released};
+use policy::{Decision, Denial, Permit, Released, UpstreamAnswer, UpstreamCall};
 use serde_json::Value;
-use testkit::world::World;
+use testkit::world::{Ran, World, answer, run};
 
 pub const KOBS: &str = "patient/Observation.rs";
 pub const KPAT: &str = "patient/Patient.rs";
@@ -142,4 +142,38 @@ pub fn link(released: &Released, relation: &str) -> Option<String> {
     let links = body["link"].as_array()?.clone();
     let found = links.iter().find(|link| link["relation"] == relation)?;
     found["url"].as_str().map(str::to_owned)
+}
+
+/// An upstream that answers the paths it knows by 200 and every other by 404.
+pub fn upstream<'a>(known: &'a [(&'a str, String)]) -> impl FnMut(&UpstreamCall) -> UpstreamAnswer + 'a {
+    |call| match known.iter().find(|(path, _)| *path == address(call)) {
+        Some((_, body)) => answer(200, body.as_bytes()),
+        None => answer(404, br#"{"resourceType":"OperationOutcome"}"#),
+    }
+}
+
+/// Path and query of a call.
+pub fn address(call: &UpstreamCall) -> String {
+    if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) }
+}
+
+/// What became of `GET {target}` before that upstream.
+pub fn ran(world: &World, target: &str, known: &[(&str, String)]) -> Ran {
+    run(world.get(target).unwrap_or_else(|why| panic!("{target}: {why}")), &mut upstream(known))
+}
+
+/// A Bundle of any type and resources.
+pub fn bundle_of(of_type: &str, resources: &[String], more: &str) -> String {
+    let entries: Vec<String> =
+        resources.iter().map(|resource| format!(r#"{{"resource":{resource},"request":{{"method":"PUT"}}}}"#)).collect();
+    format!(r#"{{"resourceType":"Bundle","type":"{of_type}"{more},"entry":[{}]}}"#, entries.join(","))
+}
+
+/// The member that says where the next page is.
+pub fn next_link(url: &str) -> String {
+    format!(r#","link":[{{"relation":"next","url":"{url}"}}]"#)
+}
+
+pub fn text(released: &Released) -> String {
+    String::from_utf8_lossy(released.body()).into_owned()
 }

@@ -10,12 +10,23 @@
 )]
 
 mod attacks;
+mod binary;
 mod fixture;
+mod hops;
 mod includes;
+mod labels;
+mod large;
+mod matrix;
 mod naive;
 mod pages;
 mod read;
+mod records;
 mod references;
 mod search;
+mod slices;
 mod standing;
+mod transactions;
 mod views;
+mod write_answers;
+mod writes;
+mod written_back;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use testkit::naive::{self, Session};
 use testkit::world::{PUBLIC, UPSTREAM, World};
 
-const SCOPES: &str = "patient/Observation.rs?category=vital-signs patient/Condition.rs patient/Patient.rs patient/Encounter.rs \
+pub const SCOPES: &str = "patient/Observation.rs?category=vital-signs patient/Condition.rs patient/Patient.rs patient/Encounter.rs \
     patient/MedicationRequest.rs patient/Appointment.rs patient/Coverage.rs patient/Task.rs patient/Practitioner.rs";
 
 pub fn session() -> Session<'static> {

@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use domain::TenantId;
 use http::{Request, Response, StatusCode};
-use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::Either;
+use hyper::body::Incoming;
 use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,11 +22,15 @@ use crate::audit::Audit;
 use crate::authorize::{self, Authorize};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::gate::Gate;
+use crate::gate::{Gate, GateBody};
 use crate::keys::KeyRing;
 use crate::listen::{ListenError, Listener};
 use crate::registry::Registry;
 use crate::settings::Settings;
+use crate::spool::Spools;
+
+/// What large answers may take of the disk together: forty of 100 MB.
+const SPOOL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 pub use check::{CheckError, Checked, Extent, check, ledger_key};
 
@@ -51,6 +55,9 @@ pub enum StartError {
     /// A listener cannot start.
     #[error("{0}")]
     Listen(#[from] ListenError),
+    /// The folder for large answers cannot be made.
+    #[error("spool folder: {0}")]
+    Spool(std::io::Error),
 }
 
 /// Every part, for those who embed the server (the demo, tests).
@@ -104,7 +111,9 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     let keys = KeyRing::load(root, &store, &tenant_ids, clock.now()).await?;
     let audit = Audit::open(&settings.ledger_dir, &settings.node, &settings.host, keys.clone(), clock.clone()).await?;
     let registry = Registry::open(store.clone(), &settings.tenants, audit.clone(), keys.clone(), clock.clone()).await?;
-    let broker = Broker::new(&settings.tenants, &settings.outbound, keys.clone(), clock.clone())?;
+    std::fs::create_dir_all(&settings.spool_dir).map_err(StartError::Spool)?;
+    let broker = Broker::new(&settings.tenants, &settings.outbound, keys.clone(), clock.clone())?
+        .spooling(Spools::new(&settings.spool_dir, SPOOL_BYTES_MAX));
     let authorize = Authorize::new(
         &settings.tenants,
         store.clone(),
@@ -136,7 +145,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     Ok(Running { public: public_at, admin: admin_at, parts, stop, tasks })
 }
 
-type PublicBody = Either<Full<Bytes>, Body>;
+type PublicBody = Either<GateBody, Body>;
 
 async fn serve_public(listener: Listener, gate: Arc<Gate>, oauth: axum::Router, stop: watch::Receiver<bool>) {
     let handler = move |request: Request<Incoming>, peer: SocketAddr| {

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::keys::KeyRing;
 use crate::outbound::{Lease, OpenOutboundError, Outbound};
 use crate::settings::{OutboundSettings, TenantSettings};
+use crate::spool::{Spool, Spools};
 
 /// Why the broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,39 @@ pub enum OpenBrokerError {
 
 /// The broker; cheap to clone.
 #[derive(Clone)]
-pub struct Broker(Arc<Inner>);
+pub struct Broker(Arc<Inner>, Option<Spools>);
+
+/// Where an answer may be kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Room {
+    /// In memory alone.
+    Memory,
+    /// In a spool, if it is large and a list.
+    Spool,
+}
+
+/// An answer to a permitted call.
+pub struct Sent {
+    /// The answer with its permit.
+    pub answered: Answered,
+    /// Its body, where that was spooled.
+    pub spool: Option<Spool>,
+    /// Its share of the process's memory.
+    pub lease: Option<Lease>,
+}
+
+/// An answer as an upstream gave it.
+struct Taken {
+    answer: UpstreamAnswer,
+    spool: Option<Spool>,
+    lease: Option<Lease>,
+}
+
+impl From<UpstreamAnswer> for Taken {
+    fn from(answer: UpstreamAnswer) -> Self {
+        Self { answer, spool: None, lease: None }
+    }
+}
 
 struct Inner {
     tenants: HashMap<TenantId, Arc<Upstream>>,
@@ -98,33 +131,45 @@ impl Broker {
             upstreams.insert(tenant.id.clone(), Arc::new(upstream));
         }
         let client_keys = ClientKeys::new(outbound, clock);
-        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys })))
+        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys }), None))
     }
 
     /// Makes the permitted call. A failure is an answer too (502, 503 or 504 without a body), so that what follows, `verify`
     /// and `record`, runs for it as for any other.
     pub async fn send(&self, tenant: &TenantId, permit: Permit) -> Answered {
-        self.send_held(tenant, permit).await.0
+        self.send_held(tenant, permit, Room::Memory).await.answered
     }
 
     /// As [`Broker::send`], with the answer's share of the process's memory: drop it once the body is gone.
-    pub async fn send_held(&self, tenant: &TenantId, permit: Permit) -> (Answered, Option<Lease>) {
-        let (answer, lease) = self.call(tenant, permit.call()).await;
-        (permit.answered(answer), lease)
+    pub async fn send_held(&self, tenant: &TenantId, permit: Permit, room: Room) -> Sent {
+        let spools = self.1.as_ref().filter(|_| room == Room::Spool && permit.takes_long());
+        let Taken { answer, spool, lease } = self.call(tenant, permit.call(), spools).await;
+        Sent { answered: permit.answered(answer), spool, lease }
     }
 
     /// Makes a change whose intent is on record. It is sent once: whether it was done is not tried out by doing it again.
-    pub async fn write_held(&self, tenant: &TenantId, intended: Intended) -> (Answered, Option<Lease>) {
+    pub async fn write_held(&self, tenant: &TenantId, intended: Intended) -> Sent {
         let permit = intended.into_permit();
-        let (answer, lease) = self.call(tenant, permit.call()).await;
-        (permit.answered(answer), lease)
+        let Taken { answer, spool, lease } = self.call(tenant, permit.call(), None).await;
+        Sent { answered: permit.answered(answer), spool, lease }
     }
 
-    async fn call(&self, tenant: &TenantId, call: &UpstreamCall) -> (UpstreamAnswer, Option<Lease>) {
+    async fn call(&self, tenant: &TenantId, call: &UpstreamCall, spools: Option<&Spools>) -> Taken {
         match self.upstream(tenant) {
-            Some(upstream) => upstream.call(call).await,
-            None => (failed(503), None),
+            Some(upstream) => upstream.call(call, spools).await,
+            None => failed(503).into(),
         }
+    }
+
+    /// The same broker with a place for answers that are too large for memory.
+    #[must_use]
+    pub fn spooling(self, spools: Spools) -> Self {
+        Self(self.0, Some(spools))
+    }
+
+    /// Where large answers are kept.
+    pub(crate) fn spools(&self) -> Option<&Spools> {
+        self.1.as_ref()
     }
 
     /// Public keys of the assertions by which Hilum authenticates to this tenant's upstream, as a JWK Set; empty without such.

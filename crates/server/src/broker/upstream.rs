@@ -14,13 +14,16 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, HEADER, NoToken, Token};
-use super::{OpenBrokerError, failed};
+use super::{OpenBrokerError, Taken, failed};
 use crate::clock::Clock;
-use crate::outbound::{FetchError, Lease, Limits, Outbound, Received};
+use crate::outbound::{FetchError, Limits, Outbound, Received};
 use crate::settings::{TenantSettings, UpstreamAuth};
+use crate::spool::Spools;
 
 /// How often a token file is looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
+/// Largest answer that is one resource, and so is held and indexed whole: a document with its scans inline.
+const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest token file.
 const TOKEN_FILE_BYTES_MAX: usize = 16 * 1024;
 
@@ -106,11 +109,11 @@ impl Upstream {
     }
 
     /// Makes a call as policy sees its answer; the credential, `Accept` and what the call itself says are all it carries.
-    pub(super) async fn call(&self, call: &UpstreamCall) -> (UpstreamAnswer, Option<Lease>) {
+    pub(super) async fn call(&self, call: &UpstreamCall, spools: Option<&Spools>) -> Taken {
         let slash = if call.path.is_empty() { "" } else { "/" };
         let mark = if call.query.is_empty() { "" } else { "?" };
         let url = format!("{}{slash}{}{mark}{}", self.base, call.path, call.query);
-        match self.send(&url, call).await {
+        match self.send(&url, call, spools).await {
             Ok(received) => {
                 let text = |name: HeaderName| header_text(&received.headers, &name);
                 let answer = UpstreamAnswer {
@@ -121,11 +124,11 @@ impl Upstream {
                     location: text(LOCATION),
                     body: received.body,
                 };
-                (answer, Some(received.lease))
+                Taken { answer, spool: received.spool, lease: Some(received.lease) }
             }
-            Err(FetchError::Timeout) => (failed(504), None),
-            Err(FetchError::Busy | FetchError::Unreachable) => (failed(503), None),
-            Err(FetchError::Url | FetchError::TooLarge | FetchError::Broken) => (failed(502), None),
+            Err(FetchError::Timeout) => failed(504).into(),
+            Err(FetchError::Busy | FetchError::Unreachable) => failed(503).into(),
+            Err(FetchError::Url | FetchError::TooLarge | FetchError::Broken) => failed(502).into(),
         }
     }
 
@@ -133,18 +136,18 @@ impl Upstream {
     pub(super) async fn fetch(&self, url: &str) -> Result<Received, FetchError> {
         let get =
             UpstreamCall { verb: Verb::Get, path: String::new(), query: String::new(), body: None, if_match: None };
-        self.send(url, &get).await
+        self.send(url, &get, None).await
     }
 
     /// Sends a call to this URL; a 401 renews the credential once, since nothing was done then.
-    async fn send(&self, url: &str, call: &UpstreamCall) -> Result<Received, FetchError> {
+    async fn send(&self, url: &str, call: &UpstreamCall, spools: Option<&Spools>) -> Result<Received, FetchError> {
         let started = Instant::now();
         let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
         let credential = tokio::time::timeout(self.limits.timeout, self.credential(None))
             .await
             .map_err(|_| FetchError::Timeout)?
             .map_err(|NoToken| FetchError::Unreachable)?;
-        let answer = self.sent(request(&uri, call)?, &credential, started).await?;
+        let answer = self.sent(request(&uri, call)?, &credential, started, spools).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -155,7 +158,7 @@ impl Upstream {
         match (&credential, &renewed) {
             (Credential::None, _) => Ok(answer),
             (Credential::Fixed(old), Credential::Fixed(new)) if old == new => Ok(answer),
-            _ => self.sent(request(&uri, call)?, &renewed, started).await,
+            _ => self.sent(request(&uri, call)?, &renewed, started, spools).await,
         }
     }
 
@@ -167,13 +170,13 @@ impl Upstream {
         *request.uri_mut() = url.parse().map_err(|_| FetchError::Url)?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
         request.headers_mut().insert(IF_MATCH, HeaderValue::from_static("W/\"hilum-check-no-such-version\""));
-        Ok(self.sent(request, &credential, Instant::now()).await?.status)
+        Ok(self.sent(request, &credential, Instant::now(), None).await?.status)
     }
 
     async fn once(&self, uri: &Uri, credential: &Credential, started: Instant) -> Result<Received, FetchError> {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = uri.clone();
-        self.sent(request, credential, started).await
+        self.sent(request, credential, started, None).await
     }
 
     async fn sent(
@@ -181,6 +184,7 @@ impl Upstream {
         mut request: Request<Full<Bytes>>,
         credential: &Credential,
         started: Instant,
+        spools: Option<&Spools>,
     ) -> Result<Received, FetchError> {
         let left = self.limits.timeout.checked_sub(started.elapsed()).ok_or(FetchError::Timeout)?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
@@ -189,7 +193,10 @@ impl Upstream {
             Credential::Fixed(header) => _ = request.headers_mut().insert(HEADER, header.clone()),
             Credential::Backend(token) => _ = request.headers_mut().insert(HEADER, token.header()),
         }
-        self.outbound.call(request, Limits { timeout: left, ..self.limits }).await
+        // What has to fit into memory is bounded by it.
+        let most = if spools.is_some() { usize::MAX } else { WHOLE_BYTES_MAX };
+        let limits = Limits { timeout: left, body_bytes_max: self.limits.body_bytes_max.min(most) };
+        self.outbound.call_into(request, limits, spools).await
     }
 
     /// The credential to use; `refused` is one the upstream has just answered with 401.

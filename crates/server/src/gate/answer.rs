@@ -2,20 +2,25 @@
 //!
 //! A released body needs its `Recorded`, a refusal its `Receipt`; neither can be made without the ledger.
 
+use domain::Reason;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED,
     LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use policy::Content;
 use store::wal::Receipt;
 
+use super::watched::Watched;
 use crate::audit::Recorded;
 use crate::error::Refusal;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+
+/// A body of the gate's: in memory, or a spool that is read as the connection takes it.
+pub type GateBody = Either<Full<Bytes>, Watched>;
 
 /// What the gate answers with.
 pub struct Answer(Inner);
@@ -31,6 +36,8 @@ enum Inner {
 struct Release {
     status: u16,
     body: Vec<u8>,
+    /// The body, where it is not in memory.
+    large: Option<Watched>,
     content: Content,
     etag: Option<String>,
     last_modified: Option<String>,
@@ -40,7 +47,7 @@ struct Release {
 impl Answer {
     /// The verified and recorded answer; `304` when the caller's copy is current (RD-34: decided here, never upstream).
     #[must_use]
-    pub fn released(recorded: Recorded, if_none_match: Option<&str>) -> Self {
+    pub fn released(recorded: Recorded, if_none_match: Option<&str>, large: Option<Watched>) -> Self {
         let released = recorded.into_released();
         let etag = released.etag().map(str::to_owned);
         let current = released.status() == 200
@@ -49,21 +56,35 @@ impl Answer {
         let last_modified = released.last_modified().map(str::to_owned);
         let location = released.location().map(str::to_owned);
         let content = released.content().clone();
+        let released_apart = released.spooled().is_some();
         let body = if current { Vec::new() } else { released.into_body() };
-        Self(Inner::Released(Box::new(Release { status, body, content, etag, last_modified, location })))
+        let large = large.filter(|_| released_apart);
+        Self(Inner::Released(Box::new(Release { status, body, large, content, etag, last_modified, location })))
     }
 
     /// The answers of a batch, each of which was made by one of the ways above.
     #[must_use]
     pub(super) fn of_entries(body: Vec<u8>) -> Self {
-        let release =
-            Release { status: 200, body, content: Content::Fhir, etag: None, last_modified: None, location: None };
+        let release = Release {
+            status: 200,
+            body,
+            large: None,
+            content: Content::Fhir,
+            etag: None,
+            last_modified: None,
+            location: None,
+        };
         Self(Inner::Released(Box::new(release)))
     }
 
     /// Status, body and what else a batch says of one answer.
     pub(super) fn into_entry(self) -> (u16, Vec<u8>, Vec<(&'static str, String)>) {
         match self.0 {
+            // Content is no JSON: within a Bundle it would be read as whatever it says it is.
+            Inner::Released(release) if release.content != Content::Fhir => {
+                let refusal = Refusal::new(Reason::NotSupported, "the content of a Binary does not fit into a Bundle");
+                (refusal.status.as_u16(), refusal.outcome(), Vec::new())
+            }
             Inner::Released(release) => {
                 let named = [("location", release.location), ("etag", release.etag)];
                 let headers = named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -107,7 +128,7 @@ impl Answer {
 
     /// As HTTP.
     #[must_use]
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn into_response(self) -> Response<GateBody> {
         let (status, body) = match &self.0 {
             Inner::Released(release) => {
                 (StatusCode::from_u16(release.status).unwrap_or(StatusCode::BAD_GATEWAY), Bytes::new())
@@ -116,7 +137,7 @@ impl Answer {
             Inner::Public(document) => (StatusCode::OK, document.clone()),
             Inner::Own(document) => (StatusCode::OK, Bytes::from(document.clone())),
         };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(Either::Left(Full::new(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, FHIR_JSON);
@@ -124,11 +145,11 @@ impl Answer {
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         match self.0 {
             Inner::Released(release) => {
-                let Release { body, content, etag, last_modified, location, .. } = *release;
+                let Release { body, large, content, etag, last_modified, location, .. } = *release;
                 if let Content::Raw(media) = content {
                     as_file(headers, &media);
                 }
-                if body.is_empty() {
+                if body.is_empty() && large.is_none() {
                     headers.remove(CONTENT_TYPE);
                 }
                 for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified), (LOCATION, location)] {
@@ -136,7 +157,10 @@ impl Answer {
                         headers.insert(name, value);
                     }
                 }
-                *response.body_mut() = Full::new(Bytes::from(body));
+                *response.body_mut() = match large {
+                    Some(body) => Either::Right(body),
+                    None => Either::Left(Full::new(Bytes::from(body))),
+                };
             }
             Inner::Refused(refusal) => {
                 if let Some(challenge) = refusal.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {

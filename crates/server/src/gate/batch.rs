@@ -1,15 +1,25 @@
 //! Batches: each entry is decided, asked, verified and recorded by itself, as if it had come alone (b.13).
 
+use domain::Reason;
 use fhir::json::quote;
 use fhir::request::{Interaction, Submission};
 use policy::BinaryProof;
 
 use super::work::Job;
 use super::{Answer, Gate};
+use crate::broker::Room;
+use crate::error::Refusal;
+
+/// A batch is answered no further than this, and one answer: twice the body that a request may have.
+const ANSWER_BYTES_MAX: usize = 2 * fhir::request::BODY_BYTES_MAX;
 
 impl Gate {
     /// The answers of a batch, in its order. An entry that is refused is answered so, and takes nothing from the others.
     pub(super) async fn batch(&self, job: &Job<'_>, submission: Submission) -> Answer {
+        if submission.entries.is_empty() {
+            let refusal = Refusal::new(Reason::RequestInvalid, "the batch has no entry");
+            return self.deny(job.trace, job.caller, refusal).await;
+        }
         let mut body = br#"{"resourceType":"Bundle","type":"batch-response","entry":["#.to_vec();
         for (at, entry) in submission.entries.into_iter().enumerate() {
             let trace = job.trace.entry(&entry.line);
@@ -21,8 +31,14 @@ impl Gate {
                     self.open_proofs(job.tenant, asks, None).into_iter().collect(),
                 );
             }
-            let job = Job { trace: &trace, proofs: &proofs, ..*job };
+            // All entries of one answer are in memory together.
+            let job = Job { trace: &trace, proofs: &proofs, room: Room::Memory, ..*job };
             let answer = match entry.asks {
+                // Refused before it is asked, so that a change is not made that cannot be told of.
+                Ok(_) if body.len() > ANSWER_BYTES_MAX => {
+                    let says = "the answer to this batch has grown too large; ask for this entry by itself";
+                    self.deny(&trace, job.caller, Refusal::new(Reason::TooCostly, says)).await
+                }
                 // A Bundle within a Bundle was refused when it was read, so this does not come back here.
                 Ok(asks) => self.one(&job, asks, None).await,
                 Err(invalid) => self.deny(&trace, job.caller, invalid.into()).await,

@@ -53,8 +53,12 @@ impl Gate {
             return Ok(known);
         }
         let mut next = policy::ask_consents(rules, session, now);
+        if next.is_none() {
+            // Nobody's consent can be asked where there is no patient; whatever is asked then is denied anyway.
+            return Ok(Consents::unknown());
+        }
         while let Some(permit) = next.take() {
-            let (answered, _lease) = self.broker.send_held(&tenant.settings.id, permit).await;
+            let answered = self.broker.send(&tenant.settings.id, permit).await;
             match policy::verify(answered, &mut |_| None) {
                 Verdict::Next(permit) => next = Some(permit),
                 Verdict::Consents(Some(found)) => {

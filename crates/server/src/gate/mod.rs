@@ -10,7 +10,9 @@ mod body;
 mod capability;
 mod consents;
 mod head;
+mod large;
 mod record;
+mod watched;
 mod work;
 
 use std::collections::HashMap;
@@ -22,14 +24,13 @@ use domain::{Reason, Session, TenantId};
 use fhir::request::{Interaction, Method};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::Full;
 use hyper::body::Bytes;
 
 use self::absent::AbsentBudget;
-pub use self::answer::Answer;
+pub use self::answer::{Answer, GateBody};
 use crate::audit::{Audit, Lane};
 use crate::authorize::VerifiedTokens;
-use crate::broker::Broker;
+use crate::broker::{Broker, Room};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::keys::KeyRing;
@@ -107,7 +108,7 @@ impl Gate {
         below: &str,
         request: Request<B>,
         peer: SocketAddr,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<GateBody>
     where
         B: Body<Data = Bytes>,
     {
@@ -174,7 +175,8 @@ impl Gate {
             Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
         };
         let proofs = self.open_proofs(known, &interaction, bytes);
-        let job = work::Job { tenant: known, rules, trace: &trace, caller: &caller, proofs: &proofs };
+        let (tenant, trace, caller, proofs, room) = (known, &trace, &caller, &proofs, Room::Spool);
+        let job = work::Job { tenant, rules, trace, caller, proofs, room };
         self.work(&job, interaction, head.if_none_match).await
     }
 

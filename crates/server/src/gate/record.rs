@@ -99,7 +99,14 @@ impl Trace {
     }
 
     /// What leaves, or the refusal that leaves in its place; after a change, what became of it.
-    pub fn released(&self, session: &Session, standing: &Standing, released: &Released, wrote: bool) -> AuditRecord {
+    pub fn released(
+        &self,
+        session: &Session,
+        standing: &Standing,
+        released: &Released,
+        wrote: bool,
+        digest: Option<&str>,
+    ) -> AuditRecord {
         let (kind, outcome) = match released.status() {
             200..=299 => (kind(released.interaction_name()), Outcome::Success),
             _ if wrote => (kind(released.interaction_name()), Outcome::Failed),
@@ -118,8 +125,10 @@ impl Trace {
         record.object.released = counts.released;
         record.object.filtered = counts.filtered;
         record.object.status = released.status();
-        record.object.bytes = released.body().len() as u64;
-        if counts.released > 0 {
+        record.object.bytes = released.spooled().unwrap_or(released.body().len() as u64);
+        if let Some(digest) = digest {
+            record.object.digest = digest.to_owned();
+        } else if counts.released > 0 {
             record.object.digest = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, released.body()).as_ref());
         }
         record.phi.resources = released.resources().to_vec();
@@ -165,7 +174,8 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::Reason;
+use domain::{Millis, Reason, Session};
 use fhir::request::{Interaction, SubmissionKind};
 use policy::{Ask, BinaryProof, Decision, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit};
 
+use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
 use crate::audit::Lane;
+use crate::broker::{Room, Sent};
 use crate::error::Refusal;
+use crate::registry::{Registry, Standing};
 
 /// What every entry of one request shares.
 #[derive(Clone, Copy)]
@@ -19,6 +22,8 @@ pub struct Job<'a> {
     pub caller: &'a Caller,
     /// Proofs of link that came with the request, opened.
     pub proofs: &'a BTreeMap<String, BinaryProof>,
+    /// Where answers may be kept.
+    pub room: Room,
 }
 
 /// What may be done next.
@@ -45,7 +50,7 @@ impl Gate {
 
     /// From the decision to the release.
     pub(super) async fn one(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
-        let Job { tenant, rules, trace, caller, proofs } = *job;
+        let Job { tenant, rules, trace, caller, proofs, .. } = *job;
         let now = self.clock.now();
         if self.absent.spent(&caller.session.id, caller.standing.approval.terms.budgets.absent_per_session) {
             let refusal =
@@ -96,15 +101,15 @@ impl Gate {
 
     /// Calls until there is something to release.
     async fn asked(&self, job: &Job<'_>, mut next: Next, if_none_match: Option<&str>) -> Answer {
-        let Job { tenant, trace, caller, .. } = *job;
+        let Job { tenant, trace, caller, room, .. } = *job;
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
         let mut seal = |bytes: &[u8]| self.keys.seal_page(&tenant.settings.id, bytes).ok();
         let mut wrote = false;
-        let (released, _lease) = loop {
+        let (released, large, _lease) = loop {
             // The lease bounds what all answers together may hold; it is given back once the body is on its way.
-            let (answered, lease) = match next {
-                Next::Ask(permit) => self.broker.send_held(&tenant.settings.id, permit).await,
+            let Sent { answered, spool, lease } = match next {
+                Next::Ask(permit) => self.broker.send_held(&tenant.settings.id, permit, room).await,
                 Next::Write(permit) => {
                     // An end that came meanwhile counts before anything is changed.
                     if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
@@ -117,8 +122,12 @@ impl Gate {
                     self.broker.write_held(&tenant.settings.id, intended).await
                 }
             };
-            match policy::verify(answered, &mut seal) {
-                Verdict::Released(released) => break (released, lease),
+            let (verdict, large) = match spool {
+                None => (policy::verify(answered, &mut seal), None),
+                Some(spool) => self.judged_apart(tenant, answered, spool).await,
+            };
+            match verdict {
+                Verdict::Released(released) => break (released, large, lease),
                 Verdict::Next(permit) => next = Next::Ask(permit),
                 Verdict::Write(permit) => next = Next::Write(permit),
                 Verdict::Denied(denial) => return self.deny(trace, caller, denial.into()).await,
@@ -133,7 +142,8 @@ impl Gate {
         }
         self.raise(job, released.findings()).await;
         let absent = released.reason() == Some(Reason::NotFound);
-        let record = trace.released(&caller.session, &caller.standing, &released, wrote);
+        let digest = large.as_ref().map(|large| large.digest.as_str());
+        let record = trace.released(&caller.session, &caller.standing, &released, wrote, digest);
         let recorded = match self.audit.record(slot, record, released).await {
             Ok(recorded) => recorded,
             Err(_) if wrote => {
@@ -148,7 +158,12 @@ impl Gate {
         if absent {
             self.absent(job).await;
         }
-        Answer::released(recorded, if_none_match)
+        let large = large.map(|large| {
+            let (registry, session, clock) = (self.registry.clone(), caller.session.clone(), self.clock.clone());
+            let alive = move || still_alive(&registry, &session, clock.now());
+            Watched::new(large.spool, Box::new(alive))
+        });
+        Answer::released(recorded, if_none_match, large)
     }
 
     /// Counts an answer that says "not there", and lets it leave as every other of its kind.
@@ -214,6 +229,15 @@ impl Gate {
             self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
         }
     }
+}
+
+/// As `Gate::alive`, for a body that is on its way.
+fn still_alive(registry: &Registry, session: &Session, now: Millis) -> bool {
+    let snapshot = registry.snapshot();
+    let fits = |standing: Standing| standing.integration.epoch == session.epoch;
+    now < session.expires_at
+        && !registry.session_ended(&session.id)
+        && snapshot.standing(&session.approval, now).is_ok_and(fits)
 }
 
 fn overloaded() -> Answer {

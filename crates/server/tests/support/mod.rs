@@ -12,7 +12,8 @@ use bytes::Bytes;
 use demo_ehr::{DemoEhr, Running as Upstream};
 use domain::{
     Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration,
-    IntegrationStatus, Keys, LaunchKind, LaunchMode, Owners, Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
+    IntegrationStatus, Keys, LaunchKind, LaunchMode, Operation, Owners, Session, SessionId, Subject, TaskProfile,
+    TaskRef, Terms,
 };
 use fhir::ResourceType;
 use http_body_util::{BodyExt, Full};
@@ -73,6 +74,14 @@ impl Reply {
         out
     }
 
+    /// The versions of the entries, in their order.
+    pub fn versions(&self) -> Vec<String> {
+        let bundle = self.json();
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        let version = |entry: &Value| entry["resource"]["meta"]["versionId"].as_str().unwrap_or("?").to_owned();
+        entries.iter().map(version).collect()
+    }
+
     pub fn link(&self, relation: &str) -> Option<String> {
         let bundle = self.json();
         let found =
@@ -112,6 +121,7 @@ impl Gate {
             admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
             store_url: format!("sqlite:{}", folder.path().join("hilum.db").display()),
             ledger_dir: folder.path().join("ledger"),
+            spool_dir: folder.path().join("spool"),
             node: "node-1".into(),
             host: "gate.test".into(),
             outbound: OutboundSettings { allow_private: ["127.0.0.1".to_owned()].into(), ca: None },
@@ -137,6 +147,16 @@ impl Gate {
         self.sign(&session, |_| {})
     }
 
+    /// A token for patient P1 whose task may use every operation there is (S1-36).
+    pub async fn token_with_operations(&self, scopes: &str) -> String {
+        let operations = |profile: &mut TaskProfile| {
+            profile.operations = [Operation::Everything, Operation::LastN].into();
+        };
+        let session = self.session_of("P1", scopes, operations).await;
+        assert!(self.server.parts.registry.reached(session.feed).await);
+        self.sign(&session, |_| {})
+    }
+
     /// Registers an integration whose approved profile has exactly `scopes`, and gives a session of it.
     pub async fn session(&self, patient: &str, scopes: &str) -> Session {
         let session = self.session_elsewhere(patient, scopes).await;
@@ -146,13 +166,18 @@ impl Gate {
 
     /// As [`Gate::session`], written by another process: this one may not have heard of it yet.
     pub async fn session_elsewhere(&self, patient: &str, scopes: &str) -> Session {
+        self.session_of(patient, scopes, |_| {}).await
+    }
+
+    /// The same for a profile of one's own.
+    pub async fn session_of(&self, patient: &str, scopes: &str, change: impl FnOnce(&mut TaskProfile)) -> Session {
         let tag: [u8; 16] = random().unwrap();
         let id = format!("i-{}", SessionId(tag));
         let scopes: domain::ScopeSet = scopes.parse().unwrap();
         // A wildcard is for `patient-app` alone; every other rule is the same for both classes.
         let wildcard = scopes.0.iter().any(|scope| scope.resource == domain::ResourceMatch::Every);
         let class = if wildcard { Class::PatientApp } else { Class::ClinicalAi };
-        let profile = TaskProfile {
+        let mut profile = TaskProfile {
             name: format!("t-{}", SessionId(tag)).parse().unwrap(),
             version: 1,
             purpose: "test".into(),
@@ -161,6 +186,7 @@ impl Gate {
             operations: Default::default(),
             labels: Default::default(),
         };
+        change(&mut profile);
         let integration = Integration {
             id: id.parse().unwrap(),
             tenant: TENANT.parse().unwrap(),

@@ -23,9 +23,9 @@ pub(in super::super) fn finish(plan: &Plan, writing: &Writing, answer: &Upstream
             let says = "the server behind the gate refused the resource";
             return Part::refused(422, Reason::UpstreamRefused, outcome::outcome("error", "processing", says));
         }
-        429 | 503 => return Part::unavailable(),
+        429 => return Part::unavailable(),
         401 | 403 => return Part::broken(),
-        // It may have been done or not: nobody but the upstream knows.
+        // It may have been done or not: nobody but the upstream knows. A connection that broke is among these, as 503.
         _ => return unknown(),
     }
     if writing.is_delete() {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Actions, Reason};
+use domain::{Actions, Filter, Reason};
 use fhir::ResourceType;
 use fhir::json::{Document, Kind, Value};
 use fhir::owner::{self, OwnerRule};
+use fhir::references::{Reference, parse};
 
 use super::super::edit::Edits;
 use super::super::judge::{is_denied, is_member};
 use super::super::restore::{Link, same};
 use super::super::walk;
 use crate::context::{Context, Party};
+use crate::criteria;
 use crate::decide::Denial;
 use crate::grants::suggestion;
 
@@ -24,6 +26,16 @@ pub(super) struct Judged {
     pub(super) clause: u32,
     /// Instances of patients it newly refers to, to be proved the session's.
     pub(super) refers_to: Vec<(ResourceType, String)>,
+}
+
+/// What the client wrote, without what was hidden from it, leads to nobody else. What is hidden counts for nothing here: else
+/// one could ask for it by writing it.
+pub(super) fn check_own(cx: &Context, kind: ResourceType, written: &str) -> Result<(), Denial> {
+    let document = Document::parse(written.as_bytes()).map_err(|_| names_others())?;
+    match foreign(cx, kind, &document) {
+        Some(found) if found.is_empty() => Ok(()),
+        _ => Err(names_others()),
+    }
 }
 
 /// Judges what is to be stored in place of `old`, in the upstream's form.
@@ -46,14 +58,14 @@ pub(super) fn judge(
     // What was stored already and is hidden from the client stays as it was; anything else of the kind is the client's.
     let known = before.and_then(|before| foreign(cx, kind, before)).unwrap_or_default();
     if foreign(cx, kind, document).is_none_or(|found| !found.is_subset(&known)) {
-        return Err(refused("the resource refers to another patient, or to what cannot be told"));
+        return Err(names_others());
     }
     let clause = cx.grants.admits(kind, &[letter], new).ok_or_else(|| outside_slice(kind, letter))?;
     let mut texts = BTreeSet::new();
-    references(new, &mut texts);
+    references("", new, &mut texts);
     let mut known = BTreeSet::new();
     if let Some(old) = old {
-        references(old, &mut known);
+        references("", old, &mut known);
     }
     let mut refers_to = Vec::new();
     for text in texts.difference(&known) {
@@ -95,18 +107,40 @@ fn check_meta(
             (Some(new), None) => new.is_array() && new.elements().next().is_none(),
             (None, Some(_)) => false,
         };
-        let asked_for = || {
-            name == "tag"
-                && cx.grants.covering(kind, &[letter]).any(|clause| {
-                    let filter = clause.scope.filter.as_ref();
-                    filter.is_some_and(|filter| filter.pairs.iter().any(|(param, _)| param == "_tag"))
-                })
-        };
+        let asked_for = || name == "tag" && only_adds_what_is_asked_for(cx, kind, letter, new, old);
         if !unchanged && !asked_for() {
             return Err(refused(&format!("`meta.{name}` is not set or changed by this session")));
         }
     }
     Ok(())
+}
+
+/// Whether the tags that were there stay, and every other is one that a `_tag` criterion of a clause admits.
+fn only_adds_what_is_asked_for(
+    cx: &Context,
+    kind: ResourceType,
+    letter: Actions,
+    new: Value<'_>,
+    old: Option<Value<'_>>,
+) -> bool {
+    let tags = |resource: Value<'_>| -> Vec<String> {
+        in_meta(resource, "tag")
+            .map(|list| list.elements().map(|tag| tag.raw().to_owned()).collect())
+            .unwrap_or_default()
+    };
+    let (new, old) = (tags(new), old.map(tags).unwrap_or_default());
+    let admitted = |tag: &String| {
+        let text = format!(r#"{{"meta":{{"tag":[{tag}]}}}}"#);
+        let Ok(bearer) = Document::parse(text.as_bytes()) else { return false };
+        cx.grants.covering(kind, &[letter]).filter_map(|clause| clause.scope.filter.as_ref()).any(|filter| {
+            filter
+                .pairs
+                .iter()
+                .filter(|(param, _)| param == "_tag")
+                .any(|pair| criteria::holds(kind, &Filter { pairs: vec![pair.clone()] }, bearer.root()))
+        })
+    };
+    old.iter().all(|tag| new.contains(tag)) && new.iter().filter(|tag| !old.contains(tag)).all(admitted)
 }
 
 fn in_meta<'d>(resource: Value<'d>, name: &str) -> Option<Value<'d>> {
@@ -137,18 +171,28 @@ fn links_to(cx: &Context, value: Value<'_>, id: &str) -> bool {
     }
 }
 
-/// The texts of all references.
-fn references(value: Value<'_>, out: &mut BTreeSet<String>) {
+/// The texts of all references, and of addresses that could be some: an attachment leads to an instance as well as a
+/// reference does.
+fn references(within: &str, value: Value<'_>, out: &mut BTreeSet<String>) {
     match value.kind() {
         Kind::Object => {
             for (key, value) in value.members() {
                 match value.as_str() {
                     Some(text) if key.is("reference") => _ = out.insert(text.into_owned()),
-                    _ => references(value, out),
+                    // Links to Binaries are proved by their own means; the `url` of an extension is its name.
+                    Some(text)
+                        if key.is("url")
+                            && !matches!(within, "extension" | "modifierExtension")
+                            && matches!(parse(&text), Reference::Relative { kind, .. } | Reference::Absolute { kind, .. }
+                                if kind != ResourceType::BINARY) =>
+                    {
+                        _ = out.insert(text.into_owned());
+                    }
+                    _ => references(&key.text(), value, out),
                 }
             }
         }
-        Kind::Array => value.elements().for_each(|element| references(element, out)),
+        Kind::Array => value.elements().for_each(|element| references(within, element, out)),
         _ => {}
     }
 }
@@ -158,6 +202,10 @@ pub(super) fn tagged(tag: &str) -> Option<String> {
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     let version = tag.strip_prefix('"')?.strip_suffix('"')?;
     fhir::Id::fits(version).then(|| version.to_owned())
+}
+
+fn names_others() -> Denial {
+    refused("the resource refers to another patient, or to what cannot be told")
 }
 
 pub(super) fn refers_elsewhere() -> Denial {

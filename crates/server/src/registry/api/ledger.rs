@@ -33,7 +33,7 @@ impl From<ReadAuditError> for ApiError {
 }
 
 /// Every kind by its word on the API.
-const KINDS: [(&str, Kind); 19] = [
+const KINDS: [(&str, Kind); 26] = [
     ("fhir-read", Kind::FhirRead),
     ("fhir-search", Kind::FhirSearch),
     ("fhir-denied", Kind::FhirDenied),
@@ -53,6 +53,13 @@ const KINDS: [(&str, Kind); 19] = [
     ("boot", Kind::Boot),
     ("key-change", Kind::KeyChange),
     ("flood", Kind::Flood),
+    ("fhir-history", Kind::FhirHistory),
+    ("fhir-create", Kind::FhirCreate),
+    ("fhir-update", Kind::FhirUpdate),
+    ("fhir-patch", Kind::FhirPatch),
+    ("fhir-delete", Kind::FhirDelete),
+    ("fhir-operation", Kind::FhirOperation),
+    ("fhir-transaction", Kind::FhirTransaction),
 ];
 
 /// A kind as a person writes it: `fhir-read` or, as records show it, `fhir.read`.

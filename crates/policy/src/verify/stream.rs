@@ -1,0 +1,279 @@
+//! Answers too large for memory: read twice from where they are kept, entry by entry (DESIGN, step 7).
+//!
+//! The first pass judges every entry and remembers which are released, and where they stand; only when the whole text has
+//! proved to be strict JSON does the second pass write them, with what the first has found out about all of them.
+
+use std::ops::Range;
+
+use domain::{Actions, Reason};
+use fhir::json::stream::{BundleReader, StreamError};
+use fhir::json::{Document, Value};
+
+use super::bundle::{self, Accepted, Judged};
+use super::tally::{Lead, Tally};
+use super::{Part, Sealer, Step, Verdict, connect, is_json, label, release, search, too_costly, verify};
+use crate::decide::Denial;
+use crate::grants::EITHER;
+use crate::outcome;
+use crate::permit::{Answered, Permit, Plan, STEPS_MAX};
+use crate::released::{Counts, Finding};
+use crate::shape::Shape;
+
+/// Longest answer that is read whole after all, where one of its entries is too large to be judged apart.
+const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What keeps an answer could not go on; then nothing of it is released.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Interrupted;
+
+/// An answer that is kept outside of memory.
+pub trait Source {
+    /// How many bytes there are.
+    fn length(&self) -> u64;
+
+    /// The piece at `index`, counted from 0; none behind the last.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    fn chunk(&mut self, index: u64) -> Result<Option<&[u8]>, Interrupted>;
+
+    /// Appends the bytes of `range` to `out`.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    fn read(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Result<(), Interrupted>;
+}
+
+/// Where a released answer is written. Nothing written leaves before the whole is recorded.
+pub trait Sink {
+    /// Writes on.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted>;
+}
+
+/// What the first pass found.
+struct Found {
+    /// What a match needs: of a search `s`, of `$everything` either letter.
+    letters: &'static [Actions],
+    tally: Tally,
+    filtered: u32,
+    remarks: bool,
+    findings: Vec<Finding>,
+}
+
+/// How the passes ended.
+enum Passed {
+    Step(Step),
+    /// One entry is too large to be judged apart.
+    Whole,
+}
+
+impl Permit {
+    /// Whether the answer is a list that can be judged from outside of memory; any other has to fit into it.
+    #[must_use]
+    pub fn takes_long(&self) -> bool {
+        match &self.0.shape {
+            Shape::Search(shape) => shape.waiting.is_none() && shape.last.is_none(),
+            Shape::Everything { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// As [`crate::verify`], for an answer whose body is in `source`; what is released is written to `sink`.
+pub fn verify_spooled(
+    answered: Answered,
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    seal: &mut Sealer<'_>,
+) -> Verdict {
+    if answered.answer.status != 200 {
+        // A refusal is one whatever its body says.
+        return verify(answered, seal);
+    }
+    let Answered { mut plan, mut answer } = answered;
+    let mut shape = std::mem::replace(&mut plan.shape, Shape::Gone);
+    let passed = if answer.content_type.as_deref().is_some_and(is_json) {
+        step(&plan, &mut shape, source, sink, seal)
+    } else {
+        Ok(Passed::Step(Part::broken().into()))
+    };
+    plan.shape = shape;
+    let step = match passed {
+        Ok(Passed::Step(step)) => step,
+        Ok(Passed::Whole) if source.length() <= WHOLE_BYTES_MAX => {
+            let length = source.length();
+            return match source.read(0..length, &mut answer.body) {
+                Ok(()) => verify(Answered { plan, answer }, seal),
+                Err(Interrupted) => Verdict::Denied(interrupted()),
+            };
+        }
+        Ok(Passed::Whole) => Part::broken().into(),
+        Err(Interrupted) => return Verdict::Denied(interrupted()),
+    };
+    match step {
+        Step::Done(part) => Verdict::Released(release(*plan, answer.status, part)),
+        Step::Next(_) if plan.steps >= STEPS_MAX => Verdict::Denied(too_costly()),
+        Step::Next(call) => {
+            plan.call = call;
+            plan.steps += 1;
+            Verdict::Next(Permit(plan))
+        }
+        Step::Denied(denial) => Verdict::Denied(denial),
+        Step::Write(_) | Step::Consents(_) => Verdict::Denied(too_costly()),
+    }
+}
+
+/// The place that keeps answers failed: not the upstream's doing.
+fn interrupted() -> Denial {
+    Denial::new(Reason::Overloaded, "the answer could not be kept while it was judged; try again")
+}
+
+fn step(
+    plan: &Plan,
+    shape: &mut Shape,
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    seal: &mut Sealer<'_>,
+) -> Result<Passed, Interrupted> {
+    let broken = || Ok(Passed::Step(Part::broken().into()));
+    let letters: &[Actions] = if matches!(shape, Shape::Search(_)) { &[Actions::SEARCH] } else { &EITHER };
+    let mut found = Found { letters, tally: Tally::default(), filtered: 0, remarks: false, findings: Vec::new() };
+    let mut reader = BundleReader::new();
+    let mut index = 0;
+    while let Some(chunk) = source.chunk(index)? {
+        let read = reader.push(chunk, &mut |entry| {
+            judge(plan, shape, entry.document.root(), entry.range.clone(), &mut found);
+        });
+        match read {
+            Ok(()) if found.tally.too_much() => return Ok(Passed::Step(Step::Denied(too_costly()))),
+            Ok(()) => {}
+            Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
+            Err(_) => return broken(),
+        }
+        index += 1;
+    }
+    let head = match reader.finish() {
+        Ok(head) => head,
+        Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
+        Err(_) => return broken(),
+    };
+    let Ok(head) = Document::parse(head.bytes()) else { return broken() };
+    if bundle::entries(head.root(), "searchset").is_none_or(|inline| !inline.is_empty()) {
+        return broken();
+    }
+    found.tally.sort();
+    let dropped = found.tally.keep_connected();
+    let filtered = found.filtered.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
+    // Links and findings are those of a page in memory, which had these results.
+    let mut judged = Judged { filtered, remarks: found.remarks, ..Judged::default() };
+    judged.findings = std::mem::take(&mut found.findings);
+    let empty = found.tally.len() == 0;
+    let links = match shape {
+        Shape::Search(shape) => search::links(plan, shape, head.root(), empty, &mut judged, seal),
+        Shape::Everything { page, applied } => {
+            super::everything::links(plan, page.as_ref(), applied, head.root(), empty, &mut judged, seal)
+        }
+        _ => return broken(),
+    };
+    let (own, next) = match links {
+        Ok(links) => links,
+        Err(call) => return Ok(Passed::Step(Step::Next(call))),
+    };
+    let mut begun = Vec::new();
+    bundle::begin(&mut begun, "searchset", &own, next.as_deref());
+    write(plan, found, judged, begun, source, sink, seal).map(|part| Passed::Step(part.into()))
+}
+
+/// One entry of the first pass.
+fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, found: &mut Found) {
+    let mut judged = Judged::default();
+    match shape {
+        Shape::Search(shape) if shape.empty => judged.filtered = 1,
+        Shape::Search(shape) => search::judge_entry(plan, shape, entry, &mut judged, &mut |_| None),
+        _ => match entry.get("resource").map(|found| bundle::accept(plan, found, &EITHER, false, &mut |_| None)) {
+            Some(Ok(accepted)) => judged.accepted.push(accepted),
+            _ => judged.filtered = 1,
+        },
+    }
+    found.filtered = found.filtered.saturating_add(judged.filtered);
+    found.remarks |= judged.remarks;
+    for finding in judged.findings {
+        if !found.findings.contains(&finding) {
+            found.findings.push(finding);
+        }
+    }
+    let tally = &mut found.tally;
+    for Accepted { kind, id, resource, included, clause, .. } in judged.accepted {
+        let at = tally.keep(kind, &id, range.clone(), included, clause, || label(kind, &id, resource));
+        let Shape::Search(shape) = shape else { continue };
+        for include in shape.includes.iter().filter(|include| include.iterate || !included) {
+            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| {
+                tally.link(at, Lead::Include, kind, &id);
+            });
+        }
+        for include in shape.revincludes.iter().filter(|_| included) {
+            let lead = Lead::Reverse { iterates: include.iterate };
+            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| tally.link(at, lead, kind, &id));
+        }
+    }
+}
+
+/// The second pass, behind what was begun.
+fn write(
+    plan: &Plan,
+    found: Found,
+    judged: Judged<'_>,
+    mut out: Vec<u8>,
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    seal: &mut Sealer<'_>,
+) -> Result<Part, Interrupted> {
+    let Found { letters, tally, .. } = found;
+    let mut length = 0_u64;
+    let mut separator: &[u8] = br#","entry":["#;
+    let (mut raw, mut clauses) = (Vec::new(), Vec::<u32>::new());
+    for (kind, id, range, included, clause) in tally.entries() {
+        raw.clear();
+        source.read(range, &mut raw)?;
+        let Ok(document) = Document::parse(&raw) else { return Err(Interrupted) };
+        let resource = document.root().get("resource").ok_or(Interrupted)?;
+        // The same bytes under the same rules: anything else than the first judgement is a fault of what keeps them.
+        let letters = if included { &EITHER } else { letters };
+        let mut accepted = bundle::accept(plan, resource, letters, included, seal).map_err(|_| Interrupted)?;
+        if accepted.kind != kind || accepted.id != id {
+            return Err(Interrupted);
+        }
+        accepted.edits.settle(&mut |kind, id| tally.holds(kind, id));
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        bundle::write_entry(&mut out, plan, &accepted, document.text());
+        if !clauses.contains(&clause) {
+            clauses.push(clause);
+        }
+        length += out.len() as u64;
+        sink.write(&out)?;
+        out.clear();
+    }
+    if judged.left_out() || judged.remarks {
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        out.extend(*br#"{"resource":"#);
+        out.extend(if judged.left_out() { outcome::left_out() } else { outcome::remark() });
+        out.extend(*br#","search":{"mode":"outcome"}}"#);
+    }
+    if separator == b"," {
+        out.push(b']');
+    }
+    out.push(b'}');
+    length += out.len() as u64;
+    sink.write(&out)?;
+    Ok(Part {
+        counts: Counts { released: u32::try_from(tally.len()).unwrap_or(u32::MAX), filtered: judged.filtered },
+        resources: tally.into_labels(),
+        findings: judged.findings,
+        clauses,
+        spooled: Some(length),
+        ..Part::new(200, None, Vec::new())
+    })
+}
