@@ -3,11 +3,12 @@
 Independent of the product: membership from `interop/hapi/oracle.py` (the raw CompartmentDefinition), scopes from `tokens.py`.
 """
 
+import base64
 import json
 import re
 
 import oracle as oracles
-from worlds import Everything, WORD, identifying, key_of
+from worlds import OWN_FILES, Everything, WORD, identifying, key_of
 
 HEADERS = {
     "content-type", "cache-control", "x-content-type-options", "etag", "last-modified", "www-authenticate", "allow", "retry-after",
@@ -57,6 +58,20 @@ class Brute:
             return False
         return all(self.tokens.admits(clauses, inner, "rs") for inner in resource.get("contained", []))
 
+    def may_have_file(self, patient, clauses, name):
+        """A file by its security context, or by a document of the patient that leads to it and that the token lets read."""
+        raw = self.world.records.get(("Binary", name))
+        if raw is None or not self.tokens.covering(clauses, "Binary", "r"):
+            return False
+        context = oracles.target(raw.get("securityContext", {}), self.base)
+        if context:
+            return context == ("Patient", patient)
+        urls = {f"Binary/{name}", f"{self.base}/Binary/{name}"}
+        return any(
+            key[0] == "DocumentReference" and self.own(patient, key) and self.admissible(patient, clauses, one, "rs")
+            and any(content.get("attachment", {}).get("url") in urls for content in one.get("content", []))
+            for key, one in self.world.records.items())
+
     def words_of_others(self, patient):
         """Identifying words of records that are not the patient's, which the patient's own do not have."""
         theirs, ours = set(), set()
@@ -66,8 +81,10 @@ class Brute:
             if self.oracle.is_own(resource, patient):
                 ours |= words(json.dumps(self.masked(resource, "", patient), ensure_ascii=False))
                 ours.update(key)
-            else:
+            elif not (key[0] == "Binary" and key[1] in OWN_FILES and patient == "fx-p1"):
                 theirs |= identifying(resource)
+                if key[0] == "Binary":
+                    theirs |= words(base64.b64decode(resource["data"]).decode()) | {resource["data"]}
         types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway", "FHIR", "SMART", "POST", "PATCH", "Created"}
         ids = {name for kind, name in self.world.records}
         # Plain words and short numbers are in every refusal; an id, a name or a number of five digits is somebody's.

@@ -1,5 +1,6 @@
 """The three oracles, applied to what came back for one request."""
 
+import base64
 import json
 import re
 import urllib.parse
@@ -14,7 +15,7 @@ REFUSALS = {400, 401, 403, 404, 405, 406, 413, 414, 415, 416, 422, 428, 431, 501
 SEALED = re.compile(rb"_hilum=[A-Za-z0-9_.-]+")
 UPDATED = re.compile(rb'"last(Updated|Modified)"\s*:\s*"[^"]*"')
 SOURCE = re.compile(rb'"source"\s*:\s*"#[A-Za-z0-9]+"')
-FREE_HEADERS = {"date", "last-modified", "content-length"}
+FREE_HEADERS = {"date", "last-modified", "content-length", "x-file"}
 
 
 class Played:
@@ -41,6 +42,14 @@ def play(wire, session, asked, thief=None, swap=None):
     sent = [("Authorization", f"Bearer {session.token}"), *headers.items()]
     pages = [wire.call(asked["method"], target, sent, body if body is not None else b"" if asked["method"] == "POST" else None)]
     whole = True
+    if asked.get("files"):
+        for path in attachments(pages[0], session):
+            for token in (session.token, thief or session.token):
+                pages.append(wire.call("GET", path, [("Authorization", f"Bearer {token}"), ("Accept", asked["files"])]))
+                pages[-1].headers.append(("x-file", path.split("/Binary/")[1].split("?")[0]))
+                if token == thief:
+                    pages[-1].headers.append(("x-stolen", "1"))
+        return Played(pages, True)
     while (link := next_link(pages[-1])) is not None:
         if len(pages) >= PAGES_MAX:
             whole = False
@@ -56,6 +65,14 @@ def play(wire, session, asked, thief=None, swap=None):
             whole = False
             break
     return Played(pages, whole)
+
+
+def attachments(answer, session):
+    """Paths of the files that a released document leads to."""
+    if answer.status != 200 or not isinstance(answer.body, dict):
+        return []
+    urls = [content.get("attachment", {}).get("url", "") for content in answer.body.get("content", [])]
+    return [url[url.index("/", len("http://")):] for url in urls if url.startswith("http://") and f"{session.path}/Binary/" in url]
 
 
 def next_link(answer):
@@ -86,7 +103,12 @@ class Checker:
             leaked = self.brute.leaks(patient, answer, request_text, asked["do"] == "metadata")
             if leaked:
                 problems.append(f"identifying words of other patients: {leaked}")
-            if answer.status == 200 and answer.body is not None and not stolen:
+            file = dict(answer.headers).get("x-file")
+            if file is None and asked.get("path", [])[:1] == ["Binary"] and len(asked["path"]) == 2:
+                file = asked["path"][1]
+            if answer.status == 200 and file is not None and not stolen:
+                problems += self.file(patient, clauses, file, answer)
+            elif answer.status == 200 and answer.body is not None and not stolen:
                 problems += self.content(patient, clauses, asked, answer, versions=asked["do"] in ("vread", "history"))
         if not problems:
             problems += self.exactly(patient, clauses, asked, played)
@@ -94,10 +116,10 @@ class Checker:
 
     def envelope(self, answer, asked):
         problems = []
-        if answer.status == 502 and not asked.get("exact") and b"cannot be released" in answer.data:
+        if answer.status == 502 and not asked.get("exact") and (b"cannot be released" in answer.data or asked["method"] == "HEAD"):
             return []  # the upstream refused the question itself
         for name, _ in answer.headers:
-            if name not in HEADERS and name != "x-stolen":
+            if name not in HEADERS and name not in ("x-stolen", "x-file"):
                 problems.append(f"header `{name}`")
         if answer.status >= 300 and answer.status not in REFUSALS | {304, 429} and self.honest:
             problems.append(f"status {answer.status} from an honest upstream: {answer.data[:200]!r}")
@@ -124,7 +146,7 @@ class Checker:
         for link in body.get("link", []):
             if link.get("relation") not in ("self", "next") or not str(link.get("url", "")).startswith(self.brute.public):
                 problems.append(f"link {link}")
-        if kind == "batch-response":
+        if kind in ("batch-response", "transaction-response"):
             return problems + self.batch(patient, clauses, asked, body)
         if kind not in ("searchset", "history"):
             return problems + [f"Bundle of type {kind}"]
@@ -146,9 +168,20 @@ class Checker:
             problems += self.record(patient, clauses, one, letters, released, asked, kind == "history")
         return problems
 
+    def file(self, patient, clauses, name, answer):
+        """A released Binary: the session's by proof, and its bytes."""
+        raw = self.brute.world.records.get(("Binary", name))
+        if raw is None or not self.brute.may_have_file(patient, clauses, name):
+            return [f"RELEASED Binary/{name}, which is not proved the session's"]
+        if isinstance(answer.body, dict):
+            return [] if answer.body.get("data") == raw["data"] else [f"Binary/{name}: its data differ"]
+        return [] if answer.data == base64.b64decode(raw["data"]) or not answer.data else [f"Binary/{name}: its bytes differ"]
+
     def record(self, patient, clauses, one, letters, released, asked, versions):
         """One released resource: admissible for the token, and the masked raw record."""
         key = key_of(one) if "id" in one else (one.get("resourceType"), None)
+        if key[0] == "Binary":
+            return [] if self.brute.may_have_file(patient, clauses, key[1]) else [f"RELEASED Binary/{key[1]}, which is not proved the session's"]
         shown = "/".join(map(str, key))
         raws = self.versions_of(key, one) if versions else [(None, self.brute.world.records.get(key))]
         shortened = any(name in ("_elements", "_summary") for name, _ in asked.get("params", []) + asked.get("form", [])) or "_elements" in asked.get("raw", "") or "_summary" in asked.get("raw", "")
@@ -200,7 +233,7 @@ class Checker:
 
     def exactly(self, patient, clauses, asked, played):
         do = asked["do"]
-        if not asked.get("exact") or do not in self.offered:
+        if not asked.get("exact") or do not in self.offered or "Binary" in asked.get("path", ()):
             return []
         if do == "read":
             return self.exact_read(patient, clauses, asked, played)
@@ -230,6 +263,8 @@ class Checker:
         if self.type_refused(clauses, key[0], "r") or key[0] == "Patient" and key[1] != patient:
             return [] if played.status == 403 else [f"status {played.status}, not 403"]
         chain = self.brute.world.earlier.get(key, []) + ([self.brute.world.records[key]] if key in self.brute.world.records else [])
+        if not chain or not self.brute.admissible(patient, clauses, chain[-1], "r"):
+            chain = []  # the past of a record is for those who may read it now
         fit = [number for number, raw in enumerate(chain, 1)
                if self.brute.admissible(patient, clauses, raw, "r", self.brute.oracle.is_own(raw, patient))]
         if asked["do"] == "vread":
@@ -264,6 +299,8 @@ class Checker:
             return []
         if played.status == 400 and any(name == "_sort" for name in names):
             return []
+        if asked["do"] == "compartment" and kind in oracles.SHARED:
+            return [] if played.status == 400 else [f"status {played.status}, not 400: the type is in no patient's compartment"]
         if played.status == 400 and b"cannot be narrowed" in played.pages[0].data:
             return []
         if played.status != 200:
@@ -365,7 +402,7 @@ class Difference:
 
     def __init__(self, pairs):
         self.pairs = [(old.encode(), new.encode()) for old, new in pairs]
-        self.reordered = 0
+        self.reordered = self.paged = 0
 
     def plain(self, data):
         for old, new in self.pairs:
@@ -377,8 +414,8 @@ class Difference:
     def interference(self, here, there, asked):
         """Differences; where only the order of entries differs, the upstream's own choice among equals, it is counted."""
         problems = self.strictly(here, there)
-        if problems and here.status == there.status == 200 and asked["do"] in ("search", "post-search", "compartment", "everything", "lastn", "odd"):
-            less = self.unordered(here, there)
+        if problems and here.status == there.status == 200 and asked["do"] in ("search", "post-search", "compartment", "everything", "lastn", "odd", "batch"):
+            less = self.unordered(here, there, asked)
             if not less:
                 self.reordered += 1
             return less
@@ -402,7 +439,7 @@ class Difference:
         return []
 
 
-    def unordered(self, here, there):
+    def unordered(self, here, there, asked):
         """The same entries, in any order and on any page; where not all pages were read, nothing that can be said."""
         if not here.whole and not there.whole:
             return []
@@ -411,13 +448,41 @@ class Difference:
             entries = []
             for page in played.pages:
                 body = json.loads(self.plain(page.data) or b"{}")
-                entries += [json.dumps(without_names(entry), sort_keys=True) for entry in body.get("entry", [])]
+                if body.get("type") in ("batch-response", "transaction-response"):
+                    entries.append(json.dumps(canonical(body), sort_keys=True))
+                elif asked["do"] == "lastn":
+                    entries += [json.dumps(canonical(measured(entry))) for entry in body.get("entry", [])]
+                else:
+                    entries += [json.dumps(canonical(entry), sort_keys=True) for entry in body.get("entry", [])]
             both.append(sorted(set(entries)))
         if both[0] == both[1] and len(here.pages) == len(there.pages):
+            return []
+        if both[0] == both[1] and asked["do"] == "everything":
+            self.paged += 1  # strangers' records that refer to the patient fill pages before they are left out
             return []
         if both[0] == both[1]:
             return [f"pages differ: {len(here.pages)} in one world, {len(there.pages)} in the other, with the same entries"]
         return [f"entries differ: {[one[:300] for one in set(both[0]) ^ set(both[1])][:2]}, {len(here.pages)} and {len(there.pages)} pages"]
+
+
+def canonical(value):
+    """Without what depends on the order in which the upstream tells equals."""
+    value = without_names(value)
+    if isinstance(value, dict):
+        out = {name: canonical(inner) for name, inner in value.items()}
+        if out.get("type") == "searchset":
+            out["entry"] = sorted(out.get("entry", []), key=lambda entry: json.dumps(entry, sort_keys=True))
+        return out
+    if isinstance(value, list):
+        return [canonical(inner) for inner in value]
+    return value
+
+
+def measured(entry):
+    """What was observed when: of two at the same time either may be the last."""
+    one = entry.get("resource", {})
+    times = {name: inner for name, inner in one.items() if name.startswith("effective")}
+    return [one.get("resourceType"), one.get("code"), times]
 
 
 # --- oracle 3
@@ -450,9 +515,9 @@ def without_names(value):
     return value
 
 
-def monotone(wide, narrow):
-    """The narrower token sees no more, and nothing different."""
-    if not wide.whole:
+def monotone(wide, narrow, asked):
+    """The narrower token sees no more, and nothing different. `$lastn` apart: without the last, the one before it is the last."""
+    if not wide.whole or asked["do"] == "lastn":
         return []
     here, there = released(wide), released(narrow)
     more = sorted(set(there) - set(here))

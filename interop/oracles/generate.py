@@ -12,7 +12,7 @@ import oracle as oracles
 KINDS_OFTEN = ["Observation", "Patient", "Condition", "Encounter", "MedicationRequest", "Procedure", "DiagnosticReport", "Claim",
                "ExplanationOfBenefit", "Immunization", "CarePlan", "Coverage", "Appointment", "List", "Group", "Provenance", "Device",
                "Task", "Practitioner", "Organization", "Location", "Medication", "DocumentReference", "AuditEvent", "Communication",
-               "Goal", "CareTeam", "AllergyIntolerance", "RelatedPerson", "Person", "ServiceRequest", "Account"]
+               "Goal", "Binary", "CareTeam", "AllergyIntolerance", "RelatedPerson", "Person", "ServiceRequest", "Account"]
 LETTERS = ["rs", "rs", "rs", "rs", "r", "s", "cruds", "crs", "cud", "c", "u", "rus", "d", "ru"]
 WORDS_V1 = ["read", "read", "*", "write"]
 CRITERIA = ["category", "status", "code", "clinical-status", "verification-status", "intent", "class", "type", "gender", "active",
@@ -20,7 +20,7 @@ CRITERIA = ["category", "status", "code", "clinical-status", "verification-statu
 CRITERIA_ODD = ["date=ge2020-01-01", "subject=Patient/fx-p1", "code:in=http://x", "patient.name=x", "_has:Group:member:_id=1", "nonsense=1"]
 INTERACTIONS = {
     "read": 26, "search": 40, "vread": 6, "history": 5, "post-search": 8, "compartment": 4, "everything": 2, "lastn": 1, "operation": 2,
-    "batch": 5, "binary": 1, "odd": 4, "head": 1, "conditional-read": 1, "metadata": 1, "system": 1, "typehistory": 1,
+    "batch": 5, "binary": 3, "odd": 4, "head": 1, "conditional-read": 1, "metadata": 1, "system": 1, "typehistory": 1,
 }
 ABSENT = ["absent-0", "none", "0", "999999", "fx-p1x", "..", "A.b-c"]
 CONTROLS_ODD = [
@@ -220,7 +220,7 @@ def request(rng, lore, patient, only, lean=()):
 
 def read(rng, lore, patient):
     kind = lore.kind(rng, patient)
-    asked = {"do": "read", "method": "GET", "path": [kind, lore.id(rng, kind, patient)], "params": [], "exact": True}
+    asked = {"do": "read", "method": "GET", "path": [kind, lore.id(rng, kind, patient)], "params": [], "exact": kind != "Binary"}
     lot = rng.random()
     if lot < 0.12:
         asked["params"] = [view(rng, lore, kind)]
@@ -276,8 +276,12 @@ def conditional_read(rng, lore, patient):
 
 
 def binary(rng, lore, patient):
-    return {"do": "binary", "method": "GET", "path": ["Binary", rng.choice(lore.ids.get("Binary", []) + ABSENT[:3] + ["fx-b1", "fx-b2", "f006"])],
-            "params": [], "headers": rng.choice([{}, {"Accept": "application/pdf"}, {"Accept": "*/*"}])}
+    if rng.random() < 0.5:
+        return {"do": "binary", "method": "GET", "path": ["DocumentReference", lore.id(rng, "DocumentReference", patient)], "params": [], "steal": True,
+                "files": rng.choice(["text/plain", "*/*", "application/fhir+json"])}
+    return {"do": "binary", "method": rng.choice(["GET", "GET", "HEAD"]), "path": ["Binary", rng.choice(lore.ids["Binary"] + ABSENT[:3])],
+            "params": rng.choice([[], [], [], [("_hilum", "AAAAAAAAAAAAAAAAAAAAAAAA")], [("_elements", "data")]]),
+            "headers": rng.choice([{}, {"Accept": "application/pdf"}, {"Accept": "*/*"}, {"Accept": "text/plain"}])}
 
 
 # --- searches

@@ -113,7 +113,7 @@ class Stage:
         self.hapis[1].stop()
         self.hapis[1] = peers.Hapi(self.folder / "B", port + 1)
         every = {"Patient"} | set(self.definitions.compartment) | set(oracles.ADDED) | oracles.SHARED
-        self.kinds = sorted(every & set(corpus.types()))
+        self.kinds = sorted(every & set(corpus.types()) | {"Binary"})
         self.group = self.choose(corpus, bases[0])
         self.world, self.other, self.standing, counts = worlds.build(self.definitions, corpus, bases[0], self.group, self.seed)
         worlds.rebase(self.other, bases[0], bases[1])
@@ -240,7 +240,7 @@ def judge(stage, hand, sessions, patient, clauses, narrow, asked):
     if less:
         lesser = checks.play(hand.wires[0], less, asked, thief[0])
         problems += [("narrower token", text) for text in stage.checker.brute_force(patient, narrow, asked, lesser)]
-        problems += [("monotonicity", text) for text in checks.monotone(here, lesser)]
+        problems += [("monotonicity", text) for text in checks.monotone(here, lesser, asked)]
     known = [text for _, text in problems if stage.options.tolerate and any(text.startswith(one) for one in stage.options.tolerate)]
     if known:
         stage.tolerated[known[0][:40]] += 1
@@ -319,7 +319,8 @@ def process(stage, counter, queue, stop, threads):
         thread.start()
     for thread in pool:
         thread.join()
-    queue.put(("tally", {**{f"tolerated: {text}": count for text, count in stage.tolerated.items()}, "in another order": stage.difference.reordered}))
+    queue.put(("tally", {**{f"tolerated: {text}": count for text, count in stage.tolerated.items()}, "in another order": stage.difference.reordered,
+                        "$everything on more pages for strangers' records": stage.difference.paged}))
     queue.put(("done",))
     queue.close()
     queue.join_thread()
@@ -403,7 +404,7 @@ def check_oracles(stage):
     del stage.world.records["Observation", "fx-oracle-lab"]
     if not stage.difference.interference(answer(own), answer({**own, "status": "amended"}), asked) or stage.difference.interference(answer(own), answer(own), asked):
         raise SystemExit("the oracle of non-interference is wrong")
-    if not checks.monotone(answer(own), answer(own, foreign)) or not checks.monotone(answer(own), answer({**own, "status": "amended"})):
+    if not checks.monotone(answer(own), answer(own, foreign), asked) or not checks.monotone(answer(own), answer({**own, "status": "amended"}), asked):
         raise SystemExit("the oracle of monotonicity is wrong")
 
 
@@ -516,7 +517,7 @@ class Pair:
                 checks.play(self.hand.wires[1], spare, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
                 problems += [("narrower token", text) for text in stage.checker.brute_force(patient, lesser_reads, asked, lesser)]
                 if here.status == 200 and not hostile.UNCOMPARABLE & set(faults):
-                    problems += [("monotonicity", text) for text in checks.monotone(here, lesser)]
+                    problems += [("monotonicity", text) for text in checks.monotone(here, lesser, asked)]
             tally["requests"] += 1
             tally["answers"] += sum(len(played.pages) for played in (here, there, lesser) if played)
             tally[f"status {here.status}"] += 1

@@ -5,6 +5,7 @@ of several parties with one of the group among them; every other record is absen
 some more. Records stand at the same place in the order of loading, so that an upstream that numbers them does so alike.
 """
 
+import base64
 import copy
 import hashlib
 import json
@@ -15,7 +16,7 @@ import urllib.request
 import corpus as corpora
 import oracle as oracles
 
-KEPT_NAMES = {"resourceType", "id", "meta", "url", "system", "profile", "contentType", "data", "mode", "unit", "implicitRules", "language"}
+KEPT_NAMES = {"resourceType", "id", "meta", "url", "system", "profile", "contentType", "mode", "unit", "implicitRules", "language"}
 TEXTS = {
     "family", "given", "text", "display", "line", "city", "postalCode", "district", "description", "title", "comment", "valueString",
     "name", "div", "prefix", "suffix", "reasonText", "patientInstruction", "note", "alias", "state",
@@ -57,6 +58,8 @@ class Standing:
             return True
         if kind == "Patient":
             return resource["id"] in self.group
+        if kind == "Binary":
+            return resource["id"] in OWN_FILES
         paths = list(self.definitions.compartment.get(kind, []))
         if kind in oracles.ADDED:
             return self.names_group(resource, [oracles.ADDED[kind]])
@@ -123,6 +126,8 @@ def changed(resource, rng, pool, keep, targets):
             return out
         if isinstance(value, list):
             return [walk(one, name, path) for one in value]
+        if name == "data":
+            return base64.b64encode(canary(rng).encode()).decode()
         if name == "div":
             return f'<div xmlns="http://www.w3.org/1999/xhtml">{canary(rng)}</div>'
         if isinstance(value, str) and name in TEXTS:
@@ -194,6 +199,29 @@ def moved(base):
     yield [observation("omy", p2), observation("omy", "Patient/fx-p12")]
 
 
+OWN_FILES = {"fx-b1", "fx-bs"}
+
+
+def papers(base):
+    """Files: of P1 by a document and by their security context, of P2 likewise, of nobody, and one that both refer to."""
+    def file(name, words, **more):
+        return {"resourceType": "Binary", "id": f"fx-{name}", "contentType": "text/plain", "data": base64.b64encode(words.encode()).decode(), **more}
+
+    def document(name, patient, url):
+        return {"resourceType": "DocumentReference", "id": f"fx-{name}", "status": "current", "subject": {"reference": f"Patient/fx-{patient}"},
+                "content": [{"attachment": {"contentType": "text/plain", "url": url}}]}
+    yield file("b1", "own file of Alpha")
+    yield file("b2", "file-of-Bravo-zqbinary2")
+    yield file("bx", "file-of-nobody-zqbinaryx")
+    yield file("bs", "own file of Alpha by context", securityContext={"reference": "Patient/fx-p1"})
+    yield file("bt", "file-of-Bravo-zqbinaryt", securityContext={"reference": "Patient/fx-p2"})
+    yield document("dr1", "p1", "Binary/fx-b1")
+    yield document("dr1b", "p1", f"{base}/Binary/fx-b1")
+    yield document("dr2", "p2", "Binary/fx-b2")
+    yield document("drt", "p1", "Binary/fx-bt")
+    yield document("drx", "p1", "https://files.elsewhere.example/Patient/fx-p2/zqelsewhere")
+
+
 def leftovers(group, records, rng, pool):
     """More records of strangers for world B, some of which refer to the group without being theirs."""
     own = {}
@@ -235,6 +263,8 @@ def build(definitions, corpus, base, group, seed):
         key = key_of(chain[-1])
         first.records[key] = chain[-1]
         first.earlier[key] = chain[:-1]
+    for resource in papers(base):
+        first.records[key_of(resource)] = resource
     standing = Standing(definitions, first.records, base, group)
     kept = {key for key, resource in first.records.items() if standing.is_kept(resource)}
     others = [key for key in first.records if key not in kept]
