@@ -93,6 +93,9 @@ def der_signature(raw):
     return b"\x30" + (bytes([len(parts)]) if len(parts) < 0x80 else b"\x81" + bytes([len(parts)])) + parts
 
 
+STOOD_STILL = b"could not be made durable"
+
+
 class Http:
     """One kept-alive connection."""
 
@@ -100,7 +103,16 @@ class Http:
         self.authority, self.timeout, self.connection = authority, timeout, None
 
     def call(self, method, path, body=None, headers=None):
-        """(status, headers, body bytes); connects again once when the other side had closed."""
+        """(status, headers, body bytes). Asks again when the disk stood still for so long that no record could be made: on
+        a shared machine that happens, nothing was done then, and any client would."""
+        for again in range(4):
+            status, answered, data = self.once(method, path, body, headers)
+            if status != 503 or STOOD_STILL not in data or again == 3:
+                return status, answered, data
+            time.sleep(1)
+
+    def once(self, method, path, body=None, headers=None):
+        """The same, asked once; connects again when the other side had closed."""
         for attempt in (1, 2):
             if self.connection is None:
                 self.connection = http.client.HTTPConnection(self.authority, timeout=self.timeout)
