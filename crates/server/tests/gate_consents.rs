@@ -132,3 +132,18 @@ async fn a_label_needs_the_tasks_permit() {
     let named = gate.token(&format!("{SCOPES} patient/Observation.r?_security=PSY")).await;
     assert_eq!(gate.get(&named, "Observation/OPSY").await.status, 200);
 }
+
+/// What is refused by the request alone is refused before the upstream hears of anything, Consents included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_asks_for_no_consents() {
+    let gate = start(Vec::new()).await;
+    let token = gate.token(SCOPES).await;
+    gate.upstream.faults.on(Fault::Status(500));
+    for path in
+        ["Patient/P2", "Encounter/E1", "Observation?patient=P2", "Patient/P1/$everything", "Patient/P2/Observation"]
+    {
+        let reply = gate.get(&token, path).await;
+        assert_eq!((reply.status, gate.upstream.requests.count()), (403, 0), "{path}: {}", reply.text());
+    }
+    assert_eq!(gate.get(&token, "Observation/O1").await.status, 503, "what is not refused needs them");
+}

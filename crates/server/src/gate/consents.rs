@@ -38,20 +38,22 @@ impl Known {
 }
 
 impl Gate {
-    /// The Consents to judge by. What cannot be known is no permission: 503.
-    pub(super) async fn consents(
+    /// The Consents to judge by, where they need not be asked for.
+    pub(super) fn known_consents(&self, tenant: &Tenant, session: &Session) -> Option<Consents> {
+        if tenant.settings.upstream.consent == ConsentSource::None {
+            return Some(Consents::none());
+        }
+        self.consented.get(&session.id, self.clock.now())
+    }
+
+    /// Asks for the Consents to judge by. What cannot be known is no permission: 503.
+    pub(super) async fn ask_consents(
         &self,
         tenant: &Tenant,
         rules: &TenantRules,
         session: &Session,
     ) -> Result<Consents, Refusal> {
-        if tenant.settings.upstream.consent == ConsentSource::None {
-            return Ok(Consents::none());
-        }
         let now = self.clock.now();
-        if let Some(known) = self.consented.get(&session.id, now) {
-            return Ok(known);
-        }
         let mut next = policy::ask_consents(rules, session, now);
         if next.is_none() {
             // Nobody's consent can be asked where there is no patient; whatever is asked then is denied anyway.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::{Millis, Reason, Session};
 use fhir::request::{Interaction, SubmissionKind};
-use policy::{Ask, BinaryProof, Decision, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit};
+use policy::{
+    Ask, BinaryProof, Consents, Decision, Denial, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit,
+};
 
 use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
@@ -68,11 +70,7 @@ impl Gate {
             },
             _ => None,
         };
-        let consents = match self.consents(tenant, rules, &caller.session).await {
-            Ok(consents) => consents,
-            Err(refusal) => return self.deny(trace, caller, refusal).await,
-        };
-        let ask = Ask {
+        let ask = |interaction: Interaction, page: Option<PageCursor>, consents: Consents| Ask {
             now,
             rules,
             integration: &caller.standing.integration,
@@ -84,19 +82,36 @@ impl Gate {
             proofs: proofs.clone(),
             consents,
         };
-        let next = match policy::decide(ask) {
-            Decision::Permit(permit) => Next::Ask(permit),
-            Decision::Write(permit) => Next::Write(permit),
-            Decision::Deny(denial) => {
-                if denial.reason == Reason::TypeUnexpected {
-                    self.audit
-                        .alert(&tenant.settings.id, denial.reason.code(), &denial.says, trace.phi(&caller.session))
-                        .await;
+        let consents = match self.known_consents(tenant, &caller.session) {
+            Some(known) => known,
+            None => {
+                // What is refused without Consents is refused with them, and then the upstream is asked nothing at all.
+                if let Decision::Deny(denial) = policy::decide(ask(interaction.clone(), page.clone(), Consents::none()))
+                {
+                    return self.denied(job, denial).await;
                 }
-                return self.deny(trace, caller, denial.into()).await;
+                match self.ask_consents(tenant, rules, &caller.session).await {
+                    Ok(consents) => consents,
+                    Err(refusal) => return self.deny(trace, caller, refusal).await,
+                }
             }
         };
+        let next = match policy::decide(ask(interaction, page, consents)) {
+            Decision::Permit(permit) => Next::Ask(permit),
+            Decision::Write(permit) => Next::Write(permit),
+            Decision::Deny(denial) => return self.denied(job, denial).await,
+        };
         self.asked(job, next, if_none_match).await
+    }
+
+    /// A refusal before anything is asked; a type that nobody expected is also an alert (S2-04).
+    async fn denied(&self, job: &Job<'_>, denial: Denial) -> Answer {
+        let Job { tenant, trace, caller, .. } = *job;
+        if denial.reason == Reason::TypeUnexpected {
+            let phi = trace.phi(&caller.session);
+            self.audit.alert(&tenant.settings.id, denial.reason.code(), &denial.says, phi).await;
+        }
+        self.deny(trace, caller, denial.into()).await
     }
 
     /// Calls until there is something to release.
