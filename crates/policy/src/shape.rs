@@ -76,6 +76,8 @@ pub(crate) struct Last {
     pub(crate) gathered: Vec<Gathered>,
     /// Resources looked at.
     pub(crate) seen: u32,
+    /// Bytes gathered.
+    pub(crate) bytes: usize,
 }
 
 /// One entry of `$lastn`.

@@ -181,6 +181,20 @@ pub(super) fn begin(out: &mut Vec<u8>, of_type: &str, own: &str, next: Option<&s
     out.extend(*b"}]");
 }
 
+/// The end of a searchset: what is said of what is not there. `separator` is what would stand before one more entry.
+pub(super) fn end(out: &mut Vec<u8>, mut separator: &[u8], judged: &Judged<'_>) {
+    if judged.left_out() || judged.remarks {
+        out.extend_from_slice(std::mem::replace(&mut separator, b","));
+        out.extend(*br#"{"resource":"#);
+        out.extend(if judged.left_out() { outcome::left_out() } else { outcome::remark() });
+        out.extend(*br#","search":{"mode":"outcome"}}"#);
+    }
+    if separator == b"," {
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
 /// One entry of a searchset.
 pub(super) fn write_entry(out: &mut Vec<u8>, plan: &Plan, entry: &Accepted<'_>, text: &str) {
     out.extend(*br#"{"fullUrl":"#);
@@ -209,16 +223,7 @@ pub(super) fn build(plan: &Plan, document: &Document<'_>, judged: Judged<'_>, ow
             clauses.push(entry.clause);
         }
     }
-    if judged.left_out() || judged.remarks {
-        out.extend_from_slice(std::mem::replace(&mut separator, b","));
-        out.extend(*br#"{"resource":"#);
-        out.extend(if judged.left_out() { outcome::left_out() } else { outcome::remark() });
-        out.extend(*br#","search":{"mode":"outcome"}}"#);
-    }
-    if separator == b"," {
-        out.push(b']');
-    }
-    out.push(b'}');
+    end(&mut out, separator, &judged);
     let counts = judged.counts();
     Part { counts, resources, findings: judged.findings, clauses, ..Part::new(200, None, out) }
 }

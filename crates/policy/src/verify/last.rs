@@ -10,6 +10,8 @@ use crate::shape::{Gathered, Last};
 
 /// Most observations looked at; a patient with more has to be asked about by code or category.
 const SEEN_MAX: u32 = 20_000;
+/// Most bytes gathered: they are held over all pages.
+const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub(super) fn step(plan: &Plan, last: &mut Last, document: &Document<'_>, mut judged: Judged<'_>) -> Step {
     let left_out = judged.left_out();
@@ -25,6 +27,7 @@ pub(super) fn step(plan: &Plan, last: &mut Last, document: &Document<'_>, mut ju
         project::write(&mut body, entry.kind, &plan.view, entry.resource, &entry.edits, document.text());
         let label = label(entry.kind, &entry.id, entry.resource);
         let (id, clause) = (entry.id.into_owned(), entry.clause);
+        last.bytes += body.len();
         last.gathered.push(Gathered { code, id, label, clause, body });
     }
     let next = match bundle::next_url(document.root()) {
@@ -35,6 +38,7 @@ pub(super) fn step(plan: &Plan, last: &mut Last, document: &Document<'_>, mut ju
         _ => None,
     };
     match next {
+        _ if last.bytes > GATHERED_BYTES_MAX => Step::Denied(too_costly()),
         Some(_) if last.seen > SEEN_MAX => Step::Denied(too_costly()),
         Some(call) => Step::Next(call),
         None => Part { findings: std::mem::take(&mut judged.findings), ..build(plan, last, judged.filtered) }.into(),

@@ -14,7 +14,6 @@ use super::tally::{Lead, Tally};
 use super::{Part, Sealer, Step, Verdict, connect, is_json, label, release, search, too_costly, verify};
 use crate::decide::Denial;
 use crate::grants::EITHER;
-use crate::outcome;
 use crate::permit::{Answered, Permit, Plan, STEPS_MAX};
 use crate::released::{Counts, Finding};
 use crate::shape::Shape;
@@ -256,16 +255,7 @@ fn write(
         sink.write(&out)?;
         out.clear();
     }
-    if judged.left_out() || judged.remarks {
-        out.extend_from_slice(std::mem::replace(&mut separator, b","));
-        out.extend(*br#"{"resource":"#);
-        out.extend(if judged.left_out() { outcome::left_out() } else { outcome::remark() });
-        out.extend(*br#","search":{"mode":"outcome"}}"#);
-    }
-    if separator == b"," {
-        out.push(b']');
-    }
-    out.push(b'}');
+    bundle::end(&mut out, separator, &judged);
     length += out.len() as u64;
     sink.write(&out)?;
     Ok(Part {
