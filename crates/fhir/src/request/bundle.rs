@@ -10,8 +10,7 @@ use super::decode::Pair;
 use super::query::{self, Offers};
 use super::write::too_large;
 use super::{
-    BUNDLE_ENTRIES_MAX, Body, Conditions, Interaction, InvalidKind, InvalidRequest, Method, Raw, Returns, Write, media,
-    quote,
+    BUNDLE_ENTRIES_MAX, Body, Conditions, Interaction, InvalidKind, InvalidRequest, Method, Raw, media, quote,
 };
 use crate::json::{Document, Value};
 
@@ -45,8 +44,6 @@ pub struct Submission {
     pub kind: SubmissionKind,
     /// The requests, in order.
     pub entries: Vec<Entry>,
-    /// What to answer writes with.
-    pub returns: Returns,
 }
 
 /// One request of a Bundle.
@@ -105,8 +102,7 @@ pub(super) fn read(raw: &Raw<'_>, pairs: &[Pair]) -> Result<Submission, InvalidR
         }
         entries.push(entry);
     }
-    let returns = super::write::returns(raw);
-    Ok(Submission { kind, entries, returns })
+    Ok(Submission { kind, entries })
 }
 
 fn entry(value: Value<'_>, prefer: Option<&str>) -> Result<Entry, InvalidRequest> {
@@ -219,13 +215,5 @@ impl Submission {
     /// That entry's reason.
     pub fn whole(&self) -> Result<(), &InvalidRequest> {
         self.entries.iter().find_map(|entry| entry.asks.as_ref().err()).map_or(Ok(()), Err)
-    }
-
-    /// The writes among its entries.
-    pub fn writes(&self) -> impl Iterator<Item = &Write> {
-        self.entries.iter().filter_map(|entry| match &entry.asks {
-            Ok(Interaction::Write(write)) => Some(write),
-            _ => None,
-        })
     }
 }

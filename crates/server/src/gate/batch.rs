@@ -3,7 +3,6 @@
 use domain::Reason;
 use fhir::json::quote;
 use fhir::request::{Interaction, Submission};
-use policy::BinaryProof;
 
 use super::work::Job;
 use super::{Answer, Gate};
@@ -24,12 +23,8 @@ impl Gate {
         for (at, entry) in submission.entries.into_iter().enumerate() {
             let trace = job.trace.entry(&entry.line);
             let mut proofs = job.proofs.clone();
-            if let Ok(Interaction::Binary { proof: Some(_), .. }) = &entry.asks
-                && let Ok(asks) = &entry.asks
-            {
-                proofs.extend::<Vec<(String, BinaryProof)>>(
-                    self.open_proofs(job.tenant, asks, None).into_iter().collect(),
-                );
+            if let Ok(asks @ Interaction::Binary { .. }) = &entry.asks {
+                proofs.extend(self.open_proofs(job.tenant, asks, None));
             }
             // All entries of one answer are in memory together.
             let job = Job { trace: &trace, proofs: &proofs, room: Room::Memory, ..*job };
