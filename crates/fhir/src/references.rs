@@ -43,13 +43,19 @@ pub fn parse(text: &str) -> Reference<'_> {
             Reference::Other(text)
         };
     }
-    let (rest, version) = match text.rsplit_once("/_history/") {
-        Some((rest, version)) if Id::fits(version) => (rest, Some(version)),
-        Some(_) => return Reference::Other(text),
-        None => (text, None),
+    // From the end, segment by segment: `id`, or `version` and `_history` and `id`.
+    let Some((above, last)) = cut(text) else { return Reference::Other(text) };
+    let (above, id, version) = match cut(above) {
+        Some((above, "_history")) => match cut(above) {
+            Some((above, id)) => (above, id, Some(last)),
+            None => return Reference::Other(text),
+        },
+        _ => (above, last, None),
     };
-    let Some((above, id)) = rest.rsplit_once('/').filter(|(_, id)| Id::fits(id)) else { return Reference::Other(text) };
-    let (base, name) = above.rsplit_once('/').map_or((None, above), |(base, name)| (Some(base), name));
+    if !Id::fits(id) || version.is_some_and(|version| !Id::fits(version)) {
+        return Reference::Other(text);
+    }
+    let (base, name) = cut(above).map_or((None, above), |(base, name)| (Some(base), name));
     let Ok(kind) = name.parse::<ResourceType>() else { return Reference::Other(text) };
     match base {
         None => Reference::Relative { kind, id, version },
@@ -58,10 +64,16 @@ pub fn parse(text: &str) -> Reference<'_> {
     }
 }
 
-/// An `http(s)` URL with a host, no query, no fragment and no empty or dot segment.
+/// The last segment of a path and what stands before it.
+fn cut(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|byte| byte == b'/')?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// An `http(s)` URL with a host, no query, no fragment and no segment that is empty, dots or a version's.
 fn is_base(base: &str) -> bool {
     let Some(rest) = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://")) else { return false };
-    rest.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+    rest.split('/').all(|segment| !matches!(segment, "" | "." | ".." | "_history"))
         && rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\' | b'@' | b'"' | b'<' | b'>'))
 }
 
@@ -128,6 +140,14 @@ fn ct_10_references_are_grammar_exact() {
         "https://ehr?x=/Patient/P1",
         "#a b",
         "Patient/P1/Observation/O1/",
+        "_history/Patient/P1",
+        "_history/P1",
+        "/_history/1",
+        "P1/_history/1",
+        "Patient/_history/1",
+        "https://ehr/_history/Patient/P1",
+        "https://ehr/_history/x/Patient/P1",
+        "https://ehr/r4/Patient/P1/_history/1/2",
     ] {
         assert_eq!(parse(text), Reference::Other(text), "`{text}`");
     }

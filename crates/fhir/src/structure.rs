@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::json::name_hash;
 use crate::tables::{rows, type_count};
 use crate::{ElementPath, ResourceType};
 
@@ -21,9 +22,15 @@ const PATIENT_REFERENCE: Place = Place(2);
 const ALWAYS: [&str; 7] =
     ["assigner", "authorReference", "onBehalfOf", "subjectReference", "timingReference", "valueReference", "who"];
 
+struct Child {
+    hash: u16,
+    name: &'static str,
+    place: Place,
+}
+
 struct Graph {
-    /// Children by name, sorted.
-    nodes: Vec<Vec<(&'static str, Place)>>,
+    /// Children by the hash of their names, sorted.
+    nodes: Vec<Vec<Child>>,
     roots: Vec<Place>,
     extension: Place,
 }
@@ -40,11 +47,12 @@ impl Place {
     /// The element `name` below this one. For a resource in `contained` start again with its own type.
     #[must_use]
     pub fn child(self, name: &str) -> Self {
+        let hash = name_hash(name.as_bytes());
         let children = GRAPH.nodes.get(self.0 as usize).map_or(&[][..], Vec::as_slice);
-        if let Some((_, place)) =
-            children.binary_search_by(|(known, _)| (*known).cmp(name)).ok().and_then(|at| children.get(at))
-        {
-            return *place;
+        let first = children.partition_point(|child| child.hash < hash);
+        let same = children.iter().skip(first).take_while(|child| child.hash == hash);
+        if let Some(child) = same.into_iter().find(|child| child.name == name) {
+            return child.place;
         }
         match name {
             "extension" | "modifierExtension" => GRAPH.extension,
@@ -55,6 +63,7 @@ impl Place {
 
     /// Whether R4 says that a Reference stands here.
     #[must_use]
+    #[inline]
     pub fn is_reference(self) -> bool {
         matches!(self, REFERENCE | PATIENT_REFERENCE)
     }
@@ -70,7 +79,7 @@ impl Place {
 pub(crate) fn patient_elements(kind: ResourceType) -> Vec<ElementPath> {
     fn walk(place: Place, above: &mut Vec<(&'static str, Place)>, found: &mut Vec<ElementPath>) {
         let children = GRAPH.nodes.get(place.0 as usize).map_or(&[][..], Vec::as_slice);
-        for (name, child) in children {
+        for Child { name, place: child, .. } in children {
             if child.may_be_patient() {
                 let elements: Vec<&'static str> = above.iter().map(|(name, _)| *name).chain([*name]).collect();
                 found.push(ElementPath { elements: elements.leak(), patient_only: false });
@@ -129,6 +138,13 @@ impl Builder {
     }
 }
 
+fn children(names: BTreeMap<&'static str, Place>) -> Vec<Child> {
+    let hashed = |(name, place): (&'static str, _)| Child { hash: name_hash(name.as_bytes()), name, place };
+    let mut children: Vec<Child> = names.into_iter().map(hashed).collect();
+    children.sort_by_key(|child| (child.hash, child.name));
+    children
+}
+
 fn build(text: &'static str) -> Graph {
     let mut builder = Builder { nodes: vec![BTreeMap::new(); 3], owners: BTreeMap::new() };
     // Elements first, then contentReferences: what those name is an element of the same type.
@@ -162,11 +178,7 @@ fn build(text: &'static str) -> Graph {
             *slot = *place;
         }
     }
-    Graph {
-        nodes: builder.nodes.into_iter().map(|children| children.into_iter().collect()).collect(),
-        roots,
-        extension,
-    }
+    Graph { nodes: builder.nodes.into_iter().map(children).collect(), roots, extension }
 }
 
 #[test]

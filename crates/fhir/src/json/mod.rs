@@ -79,7 +79,19 @@ struct Node {
     end: u32,
     next: u32,
     kind: Kind,
+    /// Of a string that is a value: what stands in it, see [`MARK_NAMES`] and [`MARK_HIDES`].
+    marks: u8,
+    /// Of a key: [`name_hash`] of the name.
+    hash: u16,
 }
+
+/// What an index without nodes would begin with: an empty object, which grants nothing.
+static NOTHING: Node = Node { start: 0, end: 0, next: 0, kind: Kind::Object, marks: 0, hash: 0 };
+
+/// A `P` or a percent sign stands in it.
+const MARK_NAMES: u8 = 1;
+/// A `\\u` escape stands in it, which can stand for any character.
+const MARK_HIDES: u8 = 2;
 
 /// Room for an index, to be used again for the next text.
 #[derive(Debug, Default)]
@@ -94,10 +106,9 @@ pub struct Document<'a> {
 /// One value inside a [`Document`].
 #[derive(Clone, Copy)]
 pub struct Value<'d> {
-    text: &'d str,
-    nodes: &'d [Node],
+    of: &'d Document<'d>,
+    node: &'d Node,
     at: u32,
-    node: Node,
 }
 
 /// The name of a member.
@@ -151,59 +162,66 @@ impl<'a> Document<'a> {
 
     /// The outermost value.
     #[must_use]
+    #[inline]
     pub fn root(&self) -> Value<'_> {
-        // INVARIANT: `scan` leaves at least one node; the fallback is an empty object and so grants nothing.
-        let node = self.nodes.first().copied().unwrap_or(Node { start: 0, end: 0, next: 0, kind: Kind::Object });
-        Value { text: self.text, nodes: &self.nodes, at: 0, node }
+        // INVARIANT: `scan` leaves at least one node.
+        Value { of: self, node: self.nodes.first().unwrap_or(&NOTHING), at: 0 }
     }
 }
 
 impl<'d> Value<'d> {
-    fn sibling(&self, at: u32) -> Option<Value<'d>> {
-        let node = *self.nodes.get(usize::try_from(at).ok()?)?;
-        Some(Value { text: self.text, nodes: self.nodes, at, node })
+    #[inline]
+    fn with(&self, node: &'d Node, at: u32) -> Value<'d> {
+        Value { of: self.of, node, at }
     }
 
     /// Its kind.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.node.kind
     }
 
     /// Its bytes in the document, quotes included for strings.
     #[must_use]
+    #[inline]
     pub fn span(&self) -> Range<usize> {
         self.node.start as usize..self.node.end as usize
     }
 
     /// Its text as written, quotes included for strings.
     #[must_use]
+    #[inline]
     pub fn raw(&self) -> &'d str {
-        self.text.get(self.span()).unwrap_or("")
+        self.of.text.get(self.span()).unwrap_or("")
     }
 
     /// Whether it is an object.
     #[must_use]
+    #[inline]
     pub fn is_object(&self) -> bool {
         self.node.kind == Kind::Object
     }
 
     /// Whether it is an array.
     #[must_use]
+    #[inline]
     pub fn is_array(&self) -> bool {
         self.node.kind == Kind::Array
     }
 
     /// Whether it is a string.
     #[must_use]
+    #[inline]
     pub fn is_string(&self) -> bool {
         matches!(self.node.kind, Kind::Plain | Kind::Escaped)
     }
 
     /// Its text, unescaped, if it is a string.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> Option<Cow<'d, str>> {
-        let inner = || self.text.get(self.node.start as usize + 1..(self.node.end as usize).checked_sub(1)?);
+        let inner = || self.of.text.get(self.node.start as usize + 1..(self.node.end as usize).checked_sub(1)?);
         match self.node.kind {
             Kind::Plain => inner().map(Cow::Borrowed),
             Kind::Escaped => inner().map(|raw| Cow::Owned(text::unescape(raw))),
@@ -213,8 +231,37 @@ impl<'d> Value<'d> {
 
     /// Whether it is the string `wanted`.
     #[must_use]
+    #[inline]
     pub fn is_str(&self, wanted: &str) -> bool {
-        self.as_str().is_some_and(|text| text == wanted)
+        match self.node.kind {
+            Kind::Plain => self.is_plain(wanted),
+            Kind::Escaped => self.as_str().is_some_and(|text| text == wanted),
+            _ => false,
+        }
+    }
+
+    /// The same of a string without escapes.
+    #[inline]
+    fn is_plain(&self, wanted: &str) -> bool {
+        let (start, end) = (self.node.start as usize + 1, (self.node.end as usize).saturating_sub(1));
+        end.checked_sub(start) == Some(wanted.len())
+            && self.of.text.as_bytes().get(start..end) == Some(wanted.as_bytes())
+    }
+
+    /// Whether a `P` or a percent sign may stand in it, once unescaped, if it is a string: without either it names no
+    /// Patient, however it is encoded.
+    #[must_use]
+    #[inline]
+    pub fn may_name(&self) -> bool {
+        self.node.marks != 0
+    }
+
+    /// Whether characters of it may be hidden behind `\u` escapes, if it is a string. Where none are, text without quotes,
+    /// slashes, backslashes and control characters stands in [`Self::raw`] as in [`Self::as_str`].
+    #[must_use]
+    #[inline]
+    pub fn may_hide(&self) -> bool {
+        self.node.marks & MARK_HIDES != 0
     }
 
     /// Its truth, if it is a boolean.
@@ -229,6 +276,7 @@ impl<'d> Value<'d> {
 
     /// Members of an object in the order written; nothing for any other value.
     #[must_use]
+    #[inline]
     pub fn members(&self) -> Members<'d> {
         let (at, end) = if self.is_object() { (self.at + 1, self.node.next) } else { (0, 0) };
         Members { of: *self, at, end }
@@ -236,6 +284,7 @@ impl<'d> Value<'d> {
 
     /// Elements of an array in order; nothing for any other value.
     #[must_use]
+    #[inline]
     pub fn elements(&self) -> Elements<'d> {
         let (at, end) = if self.is_array() { (self.at + 1, self.node.next) } else { (0, 0) };
         Elements { of: *self, at, end }
@@ -243,12 +292,15 @@ impl<'d> Value<'d> {
 
     /// The member `name` of an object.
     #[must_use]
+    #[inline]
     pub fn get(&self, name: &str) -> Option<Value<'d>> {
-        self.members().find(|(key, _)| key.is(name)).map(|(_, value)| value)
+        let hash = name_hash(name.as_bytes());
+        self.members().find(|(key, _)| key.hash() == hash && key.is(name)).map(|(_, value)| value)
     }
 
     /// The string member `name` of an object.
     #[must_use]
+    #[inline]
     pub fn get_str(&self, name: &str) -> Option<Cow<'d, str>> {
         self.get(name)?.as_str()
     }
@@ -278,28 +330,61 @@ impl<'d> Value<'d> {
 impl<'d> Key<'d> {
     /// The name, unescaped.
     #[must_use]
+    #[inline]
     pub fn text(&self) -> Cow<'d, str> {
         self.0.as_str().unwrap_or(Cow::Borrowed(""))
     }
 
     /// Whether the name is `wanted`, however it is escaped.
     #[must_use]
+    #[inline]
     pub fn is(&self, wanted: &str) -> bool {
-        let node = self.0.node;
-        match node.kind {
-            Kind::Plain => {
-                (node.end - node.start) as usize == wanted.len() + 2
-                    && self.0.text.get(node.start as usize + 1..node.end as usize - 1) == Some(wanted)
-            }
-            _ => self.text() == wanted,
-        }
+        self.0.is_str(wanted)
+    }
+
+    /// [`name_hash`] of the name, unescaped: found out while scanning, so that most names are told apart without looking.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self) -> u16 {
+        self.0.node.hash
     }
 
     /// Its bytes in the document, quotes included.
     #[must_use]
+    #[inline]
     pub fn span(&self) -> Range<usize> {
         self.0.span()
     }
+}
+
+/// A hash of a member's name, for telling names apart quickly; equal hashes prove nothing. Made of the length and the first
+/// seven bytes, which no input can make slow: whoever has equal ones compares the names.
+#[must_use]
+#[inline]
+pub const fn name_hash(name: &[u8]) -> u16 {
+    fold(tag(name))
+}
+
+/// Length and first seven bytes: equal for equal names, different for almost all others.
+#[inline]
+const fn tag(name: &[u8]) -> u64 {
+    let mut tag = (name.len() as u64) << 56;
+    let mut rest = name;
+    let mut shift = 0;
+    while let [byte, behind @ ..] = rest
+        && shift < 56
+    {
+        tag |= (*byte as u64) << shift;
+        shift += 8;
+        rest = behind;
+    }
+    tag
+}
+
+#[inline]
+const fn fold(tag: u64) -> u16 {
+    let [.., low, high] = tag.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// Members of an object.
@@ -312,12 +397,13 @@ pub struct Members<'d> {
 impl<'d> Iterator for Members<'d> {
     type Item = (Key<'d>, Value<'d>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.end {
             return None;
         }
-        let key = self.of.sibling(self.at)?;
-        let value = self.of.sibling(self.at + 1)?;
+        let [key, value] = self.of.of.nodes.get(self.at as usize..)?.first_chunk()?;
+        let (key, value) = (self.of.with(key, self.at), self.of.with(value, self.at + 1));
         self.at = value.node.next;
         Some((Key(key), value))
     }
@@ -333,12 +419,14 @@ pub struct Elements<'d> {
 impl<'d> Iterator for Elements<'d> {
     type Item = Value<'d>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.end {
             return None;
         }
-        let value = self.of.sibling(self.at)?;
-        self.at = value.node.next;
+        let node = self.of.of.nodes.get(self.at as usize)?;
+        let value = self.of.with(node, self.at);
+        self.at = node.next;
         Some(value)
     }
 }

@@ -1,6 +1,8 @@
 //! The scanner: one pass over the bytes, strict grammar, and the index as its only product.
 
-use super::{DEPTH_MAX, InvalidJson, Kind, LENGTH_MAX, MEMBERS_MAX, NODES_MAX, Node};
+use super::{
+    DEPTH_MAX, InvalidJson, Kind, LENGTH_MAX, MARK_HIDES, MARK_NAMES, MEMBERS_MAX, NODES_MAX, Node, fold, tag,
+};
 
 /// Objects up to this many members compare each new key with all before it; wider ones are sorted once at their end.
 const LINEAR_MAX: usize = 24;
@@ -26,6 +28,14 @@ struct OpenKey {
     node: u32,
 }
 
+/// An object still open.
+struct Open {
+    /// Its first key among the open ones.
+    base: usize,
+    /// A bit for each hash of a key so far: a new bit is a new key.
+    seen: u64,
+}
+
 struct Scanner<'a, 'n> {
     text: &'a str,
     bytes: &'a [u8],
@@ -46,23 +56,36 @@ impl Scanner<'_, '_> {
         }
     }
 
+    /// The next byte that is no white space.
+    fn token(&mut self) -> u8 {
+        let byte = self.peek();
+        if byte > b' ' {
+            return byte;
+        }
+        self.space();
+        self.peek()
+    }
+
     fn wrong<T>(&self) -> Result<T, InvalidJson> {
         Err(InvalidJson::Grammar(self.at))
     }
 
     fn push(&mut self, kind: Kind, start: usize) -> Result<usize, InvalidJson> {
+        self.add(kind, start, 0, 0)
+    }
+
+    fn add(&mut self, kind: Kind, start: usize, marks: u8, hash: u16) -> Result<usize, InvalidJson> {
         let index = self.nodes.len();
         if index >= NODES_MAX {
             return Err(InvalidJson::Limit(start));
         }
-        let offset = |value: usize| u32::try_from(value).map_err(|_| InvalidJson::Limit(start));
-        self.nodes.push(Node { start: offset(start)?, end: offset(self.at)?, next: offset(index + 1)?, kind });
+        let (start, end, next) = (offset(start), offset(self.at), offset(index + 1));
+        self.nodes.push(Node { start, end, next, kind, marks, hash });
         Ok(index)
     }
 
     fn close(&mut self, index: usize) -> Result<(), InvalidJson> {
-        let offset = |value: usize| u32::try_from(value).map_err(|_| InvalidJson::Limit(self.at));
-        let (end, next) = (offset(self.at)?, offset(self.nodes.len())?);
+        let (end, next) = (offset(self.at), offset(self.nodes.len()));
         if let Some(node) = self.nodes.get_mut(index) {
             node.end = end;
             node.next = next;
@@ -73,7 +96,7 @@ impl Scanner<'_, '_> {
     fn value(&mut self, depth: u32) -> Result<(), InvalidJson> {
         let start = self.at;
         match self.peek() {
-            b'"' => self.string().map(drop),
+            b'"' => self.string(),
             b'{' => self.object(depth),
             b'[' => self.array(depth),
             b't' => self.word("true", Kind::True),
@@ -129,20 +152,34 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// Reads a string, opening quote included, and pushes its node.
-    fn string(&mut self) -> Result<usize, InvalidJson> {
+    /// Reads a string that is a value, opening quote included, and pushes its node.
+    fn string(&mut self) -> Result<(), InvalidJson> {
         let start = self.at;
+        let (kind, marks) = self.quoted::<true>()?;
+        self.add(kind, start, marks, 0).map(drop)
+    }
+
+    /// Reads a string, opening quote included: whether it has escapes, and its marks.
+    #[inline]
+    fn quoted<const MARK: bool>(&mut self) -> Result<(Kind, u8), InvalidJson> {
         let mut kind = Kind::Plain;
+        let (mut names, mut hides) = (0, 0);
         self.at += 1;
         loop {
-            self.at += plain_run(self.bytes.get(self.at..).unwrap_or(&[]));
-            match self.bytes.get(self.at) {
+            let Some(rest) = self.bytes.get(self.at..) else { return self.wrong() };
+            let (run, found) = plain_run::<MARK>(rest);
+            names |= found;
+            self.at += run;
+            match rest.get(run) {
                 Some(b'"') => {
                     self.at += 1;
-                    return self.push(kind, start);
+                    return Ok((kind, hides | if names == 0 { 0 } else { MARK_NAMES }));
                 }
                 Some(b'\\') => {
                     kind = Kind::Escaped;
+                    if rest.get(run + 1) == Some(&b'u') {
+                        hides = MARK_HIDES;
+                    }
                     self.escape()?;
                 }
                 _ => return self.wrong(),
@@ -195,15 +232,13 @@ impl Scanner<'_, '_> {
         }
         let index = self.push(Kind::Array, self.at)?;
         self.at += 1;
-        self.space();
-        if self.peek() == b']' {
+        if self.token() == b']' {
             self.at += 1;
             return self.close(index);
         }
         loop {
             self.value(depth + 1)?;
-            self.space();
-            match self.peek() {
+            match self.token() {
                 b',' => self.at += 1,
                 b']' => {
                     self.at += 1;
@@ -211,7 +246,7 @@ impl Scanner<'_, '_> {
                 }
                 _ => return self.wrong(),
             }
-            self.space();
+            self.token();
         }
     }
 
@@ -220,10 +255,9 @@ impl Scanner<'_, '_> {
             return Err(InvalidJson::Limit(self.at));
         }
         let index = self.push(Kind::Object, self.at)?;
-        let base = self.keys.len();
+        let mut open = Open { base: self.keys.len(), seen: 0 };
         self.at += 1;
-        self.space();
-        if self.peek() == b'}' {
+        if self.token() == b'}' {
             self.at += 1;
             return self.close(index);
         }
@@ -231,46 +265,65 @@ impl Scanner<'_, '_> {
             if self.peek() != b'"' {
                 return self.wrong();
             }
-            let key = self.string()?;
-            self.admit(key, base)?;
-            self.space();
-            if self.peek() != b':' {
+            self.key(&mut open)?;
+            if self.token() != b':' {
                 return self.wrong();
             }
             self.at += 1;
-            self.space();
+            self.token();
             self.value(depth + 1)?;
-            self.space();
-            match self.peek() {
+            match self.token() {
                 b',' => self.at += 1,
                 b'}' => {
                     self.at += 1;
-                    self.finish_keys(base)?;
+                    self.finish_keys(open.base)?;
                     return self.close(index);
                 }
                 _ => return self.wrong(),
             }
-            self.space();
+            self.token();
         }
     }
 
-    /// Takes a key into its open object, comparing it with those before while they are few.
-    fn admit(&mut self, node: usize, base: usize) -> Result<(), InvalidJson> {
-        let tag = tag(self.key_text(node).as_bytes());
-        let node = u32::try_from(node).map_err(|_| InvalidJson::Limit(self.at))?;
-        let before = self.keys.get(base..).unwrap_or(&[]);
+    /// Reads a key into its open object, comparing it with those before while they are few.
+    fn key(&mut self, open: &mut Open) -> Result<(), InvalidJson> {
+        let start = self.at;
+        let (kind, _) = self.quoted::<false>()?;
+        let inside = start + 1..self.at - 1;
+        let tag = if kind == Kind::Plain {
+            self.tag(inside)
+        } else {
+            tag(super::text::unescape(self.text.get(inside).unwrap_or("")).as_bytes())
+        };
+        let hash = fold(tag);
+        let node = offset(self.add(kind, start, 0, hash)?);
+        let before = self.keys.get(open.base..).unwrap_or(&[]);
         if before.len() >= MEMBERS_MAX {
             return Err(InvalidJson::Limit(self.at));
         }
-        if before.len() < LINEAR_MAX {
+        let bit = 1 << (hash & 63);
+        if open.seen & bit != 0 && before.len() < LINEAR_MAX {
             for other in before {
                 if other.tag == tag && self.same_key(other.node, node) {
                     return Err(InvalidJson::Duplicate(self.key_start(node)));
                 }
             }
         }
+        open.seen |= bit;
         self.keys.push(OpenKey { tag, node });
         Ok(())
+    }
+
+    /// The tag of the plain key there, by one load where eight bytes follow.
+    fn tag(&self, inside: std::ops::Range<usize>) -> u64 {
+        let length = inside.end.saturating_sub(inside.start);
+        match self.bytes.get(inside.start..).and_then(|rest| rest.first_chunk()) {
+            Some(word) if length < 8 => {
+                u64::from_le_bytes(*word) & !(u64::MAX << (8 * length)) & (u64::MAX >> 8) | (length as u64) << 56
+            }
+            Some(word) => u64::from_le_bytes(*word) & (u64::MAX >> 8) | (length as u64) << 56,
+            None => tag(self.bytes.get(inside).unwrap_or(&[])),
+        }
     }
 
     /// Closes an object's keys. Sorting, not hashing: no input can make it slow.
@@ -303,31 +356,48 @@ impl Scanner<'_, '_> {
     }
 }
 
-/// Length and first seven bytes: equal for equal keys, different for almost all others.
-fn tag(key: &[u8]) -> u64 {
-    let mut out = [0; 8];
-    for (slot, byte) in out.iter_mut().zip(key.iter().take(7)) {
-        *slot = *byte;
-    }
-    u64::from_le_bytes(out) | (key.len() as u64) << 56
+/// An offset into a text of at most [`LENGTH_MAX`] bytes, or a number of one of at most [`NODES_MAX`] nodes.
+const fn offset(value: usize) -> u32 {
+    // INVARIANT: checked against the limits before any is stored, so the largest 32-bit number stands for none.
+    if value > u32::MAX as usize { u32::MAX } else { value as u32 }
 }
 
-/// How many bytes from the start are neither a quote, a backslash nor a control character.
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut run = 0;
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { return run };
-        let zero = |value: u64| value.wrapping_sub(ONES) & !value;
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of each byte that is zero, and perhaps of some above the lowest such byte.
+const fn zero(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGH
+}
+
+/// How many bytes from the start are neither a quote, a backslash nor a control character; and, if asked to `MARK`, not zero
+/// if a `P` or a percent sign is among them.
+#[inline]
+pub(super) fn plain_run<const MARK: bool>(bytes: &[u8]) -> (usize, u64) {
+    let (mut run, mut marks) = (0, 0);
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // With one bit turned over the quote is the blank, and no other byte comes below it: less than 0x21 is one test.
         // Exact for the lowest marked byte, which is all that is used.
-        let found =
-            (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5C)) | (word.wrapping_sub(ONES * 0x20) & !word)) & HIGH;
+        let turned = word ^ (ONES * 0x02);
+        let found = (turned.wrapping_sub(ONES * 0x21) & !turned & HIGH) | zero(word ^ (ONES * 0x5C));
+        let marked = if MARK { zero(word ^ (ONES * 0x50)) | zero(word ^ (ONES * 0x25)) } else { 0 };
         if found != 0 {
-            return run + (found.trailing_zeros() / 8) as usize;
+            // Of the marks, those below the byte that ends the run.
+            let below = (found & found.wrapping_neg()) - 1;
+            return (run + (found.trailing_zeros() / 8) as usize, marks | marked & below);
         }
+        marks |= marked;
         run += 8;
+        rest = behind;
     }
-    run + words.remainder().iter().take_while(|byte| **byte >= 0x20 && !matches!(byte, b'"' | b'\\')).count()
+    for byte in rest {
+        if *byte < 0x20 || matches!(byte, b'"' | b'\\') {
+            break;
+        }
+        marks |= u64::from(MARK && matches!(byte, b'P' | b'%'));
+        run += 1;
+    }
+    (run, marks)
 }

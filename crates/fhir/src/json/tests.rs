@@ -194,3 +194,34 @@ proptest! {
         prop_assert!(document.root().is_str(&text));
     }
 }
+
+#[test]
+fn marks_and_hashes_are_of_what_a_text_means() {
+    for (text, names, hides) in [
+        (r#""abc""#, false, false),
+        (r#""a long text without either of them, over many words""#, false, false),
+        (r#""a\"b\/c\n""#, false, false),
+        (r#""P""#, true, false),
+        (r#""1234567P""#, true, false),
+        (r#""12345678P""#, true, false),
+        (r#""100%""#, true, false),
+        (r#""\u0050""#, true, true),
+        (r#""\"\u0061""#, true, true),
+        (r#""\\u0061""#, false, false),
+        ("1", false, false),
+    ] {
+        for text in [text.to_owned(), format!("{text}                ")] {
+            let document = Document::parse(text.as_bytes()).unwrap();
+            assert_eq!((document.root().may_name(), document.root().may_hide()), (names, hides), "{text}");
+        }
+    }
+    // What follows a text is not part of it.
+    let document = Document::parse(br#"["abc","P%"]"#).unwrap();
+    assert_eq!(document.root().elements().map(|value| value.may_name()).collect::<Vec<_>>(), [false, true]);
+    let document = Document::parse(br#"{"\u0061bcdefgh":1,"abcdefgi":2,"":3}"#).unwrap();
+    for (name, expected) in [("abcdefgh", Some("1")), ("abcdefgi", Some("2")), ("", Some("3")), ("abcdefg", None)] {
+        assert_eq!(document.root().get(name).map(|value| value.raw()), expected, "{name}");
+        let found = document.root().members().any(|(key, _)| key.hash() == name_hash(name.as_bytes()) && key.is(name));
+        assert_eq!(found, expected.is_some(), "{name}");
+    }
+}

@@ -1,5 +1,7 @@
 //! JSON string texts: unescaping what the scanner has checked, and quoting what we write ourselves.
 
+use super::scan::plain_run;
+
 /// Unescapes the inside of a string the scanner has accepted.
 pub(super) fn unescape(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
@@ -50,19 +52,24 @@ pub fn quote(text: &str) -> String {
 pub fn quote_into(out: &mut Vec<u8>, text: &str) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     out.push(b'"');
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    loop {
+        let (run, _) = plain_run::<false>(rest);
+        let (plain, behind) = rest.split_at_checked(run).unwrap_or((rest, &[]));
+        out.extend_from_slice(plain);
+        let [byte, behind @ ..] = behind else { break };
         match byte {
-            b'"' | b'\\' => out.extend([b'\\', byte]),
+            b'"' | b'\\' => out.extend([b'\\', *byte]),
             b'\n' => out.extend(*b"\\n"),
             b'\r' => out.extend(*b"\\r"),
             b'\t' => out.extend(*b"\\t"),
-            0..0x20 => {
+            byte => {
                 let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
                 out.extend(*b"\\u00");
                 out.extend([digit(byte >> 4), digit(byte & 15)]);
             }
-            byte => out.push(byte),
         }
+        rest = behind;
     }
     out.push(b'"');
 }
