@@ -278,10 +278,11 @@ fn identity<'d>(resource: Value<'d>) -> Option<(ResourceType, std::borrow::Cow<'
 
 /// `Type/id` or `Type/id/_history/version`.
 fn label(kind: ResourceType, id: &str, resource: Value<'_>) -> String {
-    match version(resource) {
-        Some(version) => format!("{kind}/{id}/_history/{version}"),
-        None => format!("{kind}/{id}"),
-    }
+    let (marker, version) = match version(resource) {
+        Some(version) => ("/_history/", version),
+        None => ("", String::new()),
+    };
+    [kind.name(), "/", id, marker, &version].concat()
 }
 
 fn version(resource: Value<'_>) -> Option<String> {

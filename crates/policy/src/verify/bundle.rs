@@ -1,6 +1,7 @@
 //! Bundles: entries that are released, the links between pages, and the answer built anew.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use fhir::ResourceType;
 use fhir::json::{Document, Value, quote_into};
@@ -81,13 +82,10 @@ pub(super) fn accept<'d>(
 
 /// References among the released keep their display.
 pub(super) fn settle(accepted: &mut [Accepted<'_>]) {
-    let mut released: Vec<(ResourceType, String)> =
-        accepted.iter().map(|entry| (entry.kind, entry.id.clone().into_owned())).collect();
-    released.sort_unstable();
+    let released: HashSet<(ResourceType, Cow<'_, str>)> =
+        accepted.iter().map(|entry| (entry.kind, entry.id.clone())).collect();
     for entry in accepted {
-        entry
-            .edits
-            .settle(&mut |kind, id| released.binary_search_by(|(k, i)| (*k, i.as_str()).cmp(&(kind, id))).is_ok());
+        entry.edits.settle(&mut |kind, id| released.contains(&(kind, Cow::Borrowed(id))));
     }
 }
 
@@ -197,14 +195,19 @@ pub(super) fn end(out: &mut Vec<u8>, mut separator: &[u8], judged: &Judged<'_>) 
 
 /// One entry of a searchset.
 pub(super) fn write_entry(out: &mut Vec<u8>, plan: &Plan, entry: &Accepted<'_>, text: &str) {
-    out.extend(*br#"{"fullUrl":"#);
-    quote_into(out, &format!("{}/{}/{}", plan.cx.public_base, entry.kind, entry.id));
-    out.extend(*br#","resource":"#);
+    out.extend_from_slice(br#"{"fullUrl":"#);
+    quote_into(out, &plan.cx.public_base);
+    // Type and id need no escapes.
+    out.pop();
+    for part in ["/", entry.kind.name(), "/", &entry.id] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(br#"","resource":"#);
     project::write(out, entry.kind, &plan.view, entry.resource, &entry.edits, text);
     let mode: &[u8] = if entry.included { b"include" } else { b"match" };
-    out.extend(*br#","search":{"mode":""#);
+    out.extend_from_slice(br#","search":{"mode":""#);
     out.extend_from_slice(mode);
-    out.extend(*br#""}}"#);
+    out.extend_from_slice(br#""}}"#);
 }
 
 /// A searchset of what was accepted.

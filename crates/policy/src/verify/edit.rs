@@ -52,24 +52,27 @@ impl Edits {
         why: Why,
         unless: Option<&(ResourceType, String)>,
     ) {
-        let members: Vec<_> =
-            object.members().map(|(key, value)| (key.span().start, value.span().end, gone(&key))).collect();
+        let mut members = object.members().peekable();
         let mut kept_before = false;
         let mut end_before = object.span().start;
-        for (at, (start, end, gone)) in members.iter().enumerate() {
-            if *gone {
-                let next = members.get(at + 1).map_or(*end, |(next, ..)| *next);
+        while let Some((key, value)) = members.next() {
+            let (start, end, gone) = (key.span().start, value.span().end, gone(&key));
+            if gone {
+                let next = members.peek().map_or(end, |(next, _)| next.span().start);
                 // After a kept member the comma before goes, at the front the comma behind.
-                let range = if kept_before { end_before..*end } else { *start..next };
+                let range = if kept_before { end_before..end } else { start..next };
                 self.0.push(Edit { range, why, with: String::new(), unless: unless.cloned() });
             }
             kept_before |= !gone;
-            end_before = *end;
+            end_before = end;
         }
     }
 
     /// Decides the conditional edits and puts all in order; afterwards the edits can be applied.
     pub(super) fn settle(&mut self, released: &mut dyn FnMut(ResourceType, &str) -> bool) {
+        if self.0.is_empty() {
+            return;
+        }
         self.0.retain(|edit| edit.unless.as_ref().is_none_or(|(kind, id)| !released(*kind, id)));
         // Of two that overlap the wider comes first, and swallows the other.
         self.0.sort_by(|a, b| (a.range.start, b.range.end).cmp(&(b.range.start, a.range.end)));
@@ -83,10 +86,10 @@ impl Edits {
             if edit.range.start < at {
                 continue;
             }
-            out.extend(text.get(at..edit.range.start).unwrap_or("").as_bytes());
-            out.extend(edit.with.as_bytes());
+            out.extend_from_slice(text.get(at..edit.range.start).unwrap_or("").as_bytes());
+            out.extend_from_slice(edit.with.as_bytes());
             at = edit.range.end;
         }
-        out.extend(text.get(at..range.end).unwrap_or("").as_bytes());
+        out.extend_from_slice(text.get(at..range.end).unwrap_or("").as_bytes());
     }
 }

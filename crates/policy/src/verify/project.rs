@@ -49,6 +49,10 @@ pub(super) fn write(
     edits: &Edits,
     text: &str,
 ) {
+    if view.elements.is_none() && matches!(view.summary, None | Some(Summary::False)) {
+        edits.apply(out, text, resource.span());
+        return;
+    }
     let mandatory = summary::mandatory(kind);
     let keep = match (&view.elements, view.summary) {
         (Some(named), _) => Keep::Only { named, listed: &[], mandatory },
@@ -57,10 +61,6 @@ pub(super) fn write(
         (None, Some(Summary::Data)) => Keep::AllBut("text"),
         (None, None | Some(Summary::False)) => Keep::Everything,
     };
-    if matches!(keep, Keep::Everything) {
-        edits.apply(out, text, resource.span());
-        return;
-    }
     out.push(b'{');
     let mut first = true;
     let mut comma = |out: &mut Vec<u8>| {

@@ -1,7 +1,7 @@
 //! Walks a resource that may be released: what it says of others is masked (p11), what it must not hold refuses it.
 
 use domain::Actions;
-use fhir::json::{Kind, Value, quote};
+use fhir::json::{Key, Kind, Value, name_hash, quote};
 use fhir::references::{self, Place, Reference};
 use fhir::{Id, ResourceType};
 
@@ -19,6 +19,22 @@ const MASKED: &str = concat!(
 
 /// Most resources in one `contained`: real ones hold fewer than ten.
 const CONTAINED_MAX: usize = 128;
+
+/// Hashes of the names that say how an object is read.
+mod hash {
+    use super::name_hash;
+
+    pub(super) const CONTAINED: u16 = name_hash(b"contained");
+    pub(super) const DISPLAY: u16 = name_hash(b"display");
+    pub(super) const DIV: u16 = name_hash(b"div");
+    pub(super) const IDENTIFIER: u16 = name_hash(b"identifier");
+    pub(super) const REFERENCE: u16 = name_hash(b"reference");
+    pub(super) const RESOURCE_TYPE: u16 = name_hash(b"resourceType");
+    pub(super) const TYPE: u16 = name_hash(b"type");
+    pub(super) const UNDERSCORE_DISPLAY: u16 = name_hash(b"_display");
+    pub(super) const UNDERSCORE_URL: u16 = name_hash(b"_url");
+    pub(super) const URL: u16 = name_hash(b"url");
+}
 
 /// Makes the sealed text of a proof; none where links carry none.
 pub(super) type Links<'l> = dyn FnMut(&BinaryProof) -> Option<String> + 'l;
@@ -50,10 +66,10 @@ impl<'d> Walk<'_, 'd, '_> {
     fn resource(&mut self, kind: ResourceType, resource: Value<'d>) -> Result<(), Refusal> {
         let root = Place::root(kind);
         for (key, value) in resource.members() {
-            match &*key.text() {
-                "resourceType" => {}
-                "contained" => self.contained(value)?,
-                name => self.member(name, root, value)?,
+            match key.hash() {
+                hash::RESOURCE_TYPE if key.is("resourceType") => {}
+                hash::CONTAINED if key.is("contained") => self.contained(value)?,
+                _ => self.member(key, root, value)?,
             }
         }
         Ok(())
@@ -81,15 +97,31 @@ impl<'d> Walk<'_, 'd, '_> {
     }
 
     /// One member of the element at `above`; where a primitive stands does not matter, so its place is not looked up.
-    fn member(&mut self, name: &str, above: Place, value: Value<'d>) -> Result<(), Refusal> {
+    fn member(&mut self, key: Key<'d>, above: Place, value: Value<'d>) -> Result<(), Refusal> {
         match value.kind() {
-            Kind::Object | Kind::Array => self.value(name, above.child(name), value),
+            Kind::Object | Kind::Array => {
+                let name = key.text();
+                self.value(&name, above.child(&name), value)
+            }
+            // Most texts of a resource stop here; a narrative may hold addresses anywhere in it.
+            Kind::Plain if !self.may_lead(value) && key.hash() != hash::DIV => Ok(()),
             Kind::Plain | Kind::Escaped => {
-                self.text(name, value);
+                self.text(&key.text(), value);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a text without escapes can be or hold an address that matters: one at a base of the upstream's or ours, or
+    /// one that can name a Patient.
+    fn may_lead(&self, value: Value<'d>) -> bool {
+        let raw = value.raw().as_bytes();
+        let begins = |base: &str| {
+            raw.get(1) == base.as_bytes().first()
+                && raw.get(1..).is_some_and(|inside| inside.starts_with(base.as_bytes()))
+        };
+        value.may_name() || begins(&self.cx.upstream_base) || begins(&self.cx.public_base)
     }
 
     fn value(&mut self, name: &str, place: Place, value: Value<'d>) -> Result<(), Refusal> {
@@ -106,19 +138,22 @@ impl<'d> Walk<'_, 'd, '_> {
 
     fn object(&mut self, name: &str, place: Place, object: Value<'d>) -> Result<(), Refusal> {
         let (mut reference, mut names_someone, mut url, mut says_patient) = (None, false, None, false);
+        let mut has_names = false;
         for (key, value) in object.members() {
-            match &*key.text() {
-                "reference" if value.is_string() => reference = Some(value),
-                "identifier" | "display" => names_someone = true,
-                "url" if value.is_string() => url = Some(value),
-                "type" => says_patient |= value.is_str("Patient"),
+            match key.hash() {
+                hash::REFERENCE if value.is_string() && key.is("reference") => reference = Some(value),
+                hash::IDENTIFIER if key.is("identifier") => names_someone = true,
+                hash::DISPLAY if key.is("display") => names_someone = true,
+                hash::UNDERSCORE_DISPLAY if key.is("_display") => has_names = true,
+                hash::URL if value.is_string() && key.is("url") => url = Some(value),
+                hash::TYPE if key.is("type") => says_patient |= value.is_str("Patient"),
                 // A resource anywhere but at the root or in `contained` was not judged.
-                "resourceType" => return Err(Refusal),
+                hash::RESOURCE_TYPE if key.is("resourceType") => return Err(Refusal),
                 _ => {}
             }
         }
         if let Some(reference) = reference {
-            return self.reference(place, object, reference);
+            return self.reference(place, object, reference, names_someone || has_names);
         }
         // `type` says it where no table does: a Reference in an element nobody defined.
         if names_someone && (says_patient || place.is_reference() || name.ends_with("Reference")) {
@@ -135,23 +170,31 @@ impl<'d> Walk<'_, 'd, '_> {
         }
         let proof = url.filter(|_| !drop_url && is_attachment(name)).and_then(|url| self.proof(object, url));
         for (key, value) in object.members() {
-            match &*key.text() {
-                "url" | "_url" if drop_url => {}
-                "url" if proof.is_some() => {
+            match key.hash() {
+                hash::URL | hash::UNDERSCORE_URL if drop_url && (key.is("url") || key.is("_url")) => {}
+                hash::URL if proof.is_some() && key.is("url") => {
                     self.edits.replace(value.span(), Why::Address, quote(proof.as_deref().unwrap_or_default()));
                 }
                 // An extension's `url` is its name; any other is an address.
-                "url" if value.is_string() && !matches!(name, "extension" | "modifierExtension") => {
+                hash::URL
+                    if value.is_string() && key.is("url") && !matches!(name, "extension" | "modifierExtension") =>
+                {
                     self.text("uri", value);
                 }
-                name => self.member(name, place, value)?,
+                _ => self.member(key, place, value)?,
             }
         }
         Ok(())
     }
 
     /// An object with a `reference` text, wherever it stands: tables and extensions alike.
-    fn reference(&mut self, place: Place, object: Value<'d>, reference: Value<'d>) -> Result<(), Refusal> {
+    fn reference(
+        &mut self,
+        place: Place,
+        object: Value<'d>,
+        reference: Value<'d>,
+        has_names: bool,
+    ) -> Result<(), Refusal> {
         let text = reference.as_str().unwrap_or_default();
         let known = match self.cx.party(&text) {
             Party::Session => true,
@@ -168,16 +211,12 @@ impl<'d> Walk<'_, 'd, '_> {
             }
             Party::Thing(_) => false,
         };
-        if !known {
+        if !known && has_names {
             let instance = self.cx.instance(&text).map(|(kind, id)| (kind, id.to_owned()));
-            let mut names = |key: &fhir::json::Key<'_>| key.is("identifier") || key.is("display") || key.is("_display");
+            let mut names = |key: &Key<'_>| key.is("identifier") || key.is("display") || key.is("_display");
             self.edits.remove_members(object, &mut names, Why::Names, instance.as_ref());
         }
-        for (key, value) in object.members() {
-            let name = key.text();
-            self.member(&name, place, value)?;
-        }
-        Ok(())
+        object.members().try_for_each(|(key, value)| self.member(key, place, value))
     }
 
     /// Whether a fragment points into the released resource: at the container, or at something contained.
@@ -192,8 +231,11 @@ impl<'d> Walk<'_, 'd, '_> {
 
     /// Upstream URLs become ours wherever they stand; one that names another patient loses the id.
     fn text(&mut self, name: &str, value: Value<'d>) {
-        let Some(text) = value.as_str() else { return };
         let (ours, theirs) = (&self.cx.public_base, &self.cx.upstream_base);
+        if name == "div" && !self.may_link(value) {
+            return;
+        }
+        let Some(text) = value.as_str() else { return };
         if name == "div" {
             let linked = self.without_links(&text.replace(theirs.as_str(), ours));
             if linked != *text {
@@ -213,13 +255,19 @@ impl<'d> Walk<'_, 'd, '_> {
         }
     }
 
+    /// Whether a narrative may hold an address of the upstream's or of a Patient. No character of the two words looked for can
+    /// stand there in another way, but for those that are hidden altogether.
+    fn may_link(&self, value: Value<'d>) -> bool {
+        let host = self.cx.upstream_base.split('/').nth(2).unwrap_or("");
+        value.may_hide() || has_patient(value.raw()) || value.raw().contains(host)
+    }
+
     /// Whether a URL, however spelt, leads to another patient's record: on another host to anybody's, relative to anybody's
     /// but the session's. Names of code systems and of extensions can look like it and are nobody.
     fn leads_to_other(&self, name: &str, text: &str) -> bool {
         // Nearly every text of a resource stops here: without the word, written out or encoded, there is no such address.
         let bytes = text.as_bytes();
-        let may_name = bytes.contains(&b'%') || bytes.contains(&b'P') && text.contains("Patient");
-        if !may_name {
+        if !bytes.contains(&b'%') && !has_patient(text) {
             return false;
         }
         let absolute = text.contains("://");
@@ -320,6 +368,12 @@ fn decoded(text: &str) -> String {
         rest = if value.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Whether the word stands in `text`, as in every address of a Patient that is written out.
+fn has_patient(text: &str) -> bool {
+    const WORD: &[u8] = b"Patient";
+    text.as_bytes().windows(WORD.len()).any(|window| window == WORD)
 }
 
 /// What follows `base` in `text`, if `text` is at or below it.
