@@ -85,7 +85,8 @@ class Brute:
                 theirs |= identifying(resource)
                 if key[0] == "Binary":
                     theirs |= words(base64.b64decode(resource["data"]).decode()) | {resource["data"]}
-        types = {base for base, _ in self.definitions.parameters} | {"127.0.0.1", "Type", "Gateway", "FHIR", "SMART", "POST", "PATCH", "Created"}
+        # `_history` is a part of every address of a version: in a record's words it comes from a reference to one.
+        types = {base for base, _ in self.definitions.parameters} | {"_history", "127.0.0.1", "Type", "Gateway", "FHIR", "SMART", "POST", "PATCH", "Created"}
         ids = {name for kind, name in self.world.records}
         # Plain words and short numbers are in every refusal; an id, a name or a number of five digits is somebody's.
         return {word for word in theirs - ours - types - {patient}
