@@ -3,14 +3,20 @@
 The upstream itself is asked what changed (its system history), so that an answer cannot hide a change.
 """
 
+import collections
 import copy
 import datetime
 import json
+import time
 import urllib.parse
 import urllib.request
 
+import checks
 import generate
-import oracle as oracles
+import play as plays
+from cases import begin
+from drive import FAILURES_MAX
+from stage import Hand, say
 from worlds import rng_for
 
 SUBJECTS = {"subject", "patient", "beneficiary", "for", "individual"}
@@ -204,3 +210,37 @@ def returned(stage, patient, asked, answer):
             if key in stage.world.records and not stage.brute.own(patient, key) and not stage.brute.oracle.is_own(one, patient):
                 problems.append(f"RETURNED {key[0]}/{key[1]}")
     return problems
+
+
+def drive_writes(stage, options):
+    """Writes in both worlds, one after the other; the upstream says what changed. (tally, problems, seconds)"""
+    began = time.monotonic()
+    hand, tally, problems = Hand(stage), collections.Counter(), []
+    upstreams = [Upstream(base) for base in stage.bases]
+    number = 2_000_000
+    while tally["requests"] < options.writes and len(problems) < FAILURES_MAX:
+        number += 1
+        patient, clauses, _, stranger = stage.token(number)
+        sessions, found = begin(stage, hand, patient, clauses, clauses[:1], stranger)
+        problems += [(number, None, oracle, text) for oracle, text in found]
+        if sessions is None:
+            continue
+        read = stage.tokens.clauses(" ".join(clauses))
+        lean = {clause.kind for clause in read if clause.letters & set("cud")} & set(stage.kinds)
+        for at in range(24):
+            asked = request(stage.seed, number, at, stage.lore, patient, lean)
+            here = plays.play(hand.wires[0], sessions[0], asked)
+            there = plays.play(hand.wires[1], sessions[1], asked, None, stage.bases)
+            found = [f"status {here.status} in one world, {there.status} in the other"] if here.status != there.status else []
+            if here.status not in checks.REFUSALS | {200, 201, 204, 409, 412}:
+                found.append(f"status {here.status}: {here.pages[0].data[:200]!r}")
+            found += returned(stage, patient, asked, here.pages[0])
+            found += judge(stage, patient, read, upstreams[0].changes())
+            tally["requests"] += 1
+            tally[f"{asked['do']} {here.status}"] += 1
+            for text in found[:2]:
+                problems.append((number, at, "writes", text))
+                say(f"  FAILS writes ({number}.{at}): {generate.text(asked)[:700]} as {patient} with {' '.join(clauses)[:300]}: {text[:500]}")
+        if tally["requests"] % 240 == 0:
+            say(f"  {time.monotonic() - began:5.0f} s  {tally['requests']} writes, {len(problems)} failed")
+    return tally, problems, time.monotonic() - began

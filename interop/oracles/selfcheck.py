@@ -1,0 +1,47 @@
+"""The oracles are shown answers made up here that leak in one way each: one that lets them by would prove nothing."""
+
+import json
+
+import difference as differences
+import wire
+from play import Played
+
+
+def check_oracles(stage):
+    """Answers made up here that leak in one way each: an oracle that lets one by would prove nothing."""
+    public, patient = stage.brute.public, "fx-p1"
+    clauses = stage.tokens.clauses("patient/Observation.rs?category=vital-signs patient/Patient.rs")
+    own, foreign = stage.world.records["Observation", "fx-o1"], stage.world.records["Observation", "fx-o2"]
+    asked = {"do": "search", "method": "GET", "path": ["Observation"], "params": [], "exact": False}
+
+    def answer(*resources, head=b"HTTP/1.1 200 OK\r\ncontent-type: application/fhir+json", **more):
+        bundle = {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "self", "url": f"{public}/Observation"}], "entry": [
+            {"fullUrl": f"{public}/{one['resourceType']}/{one['id']}", "resource": one, "search": {"mode": "match"}} for one in resources], **more}
+        headers = [tuple(line.split(": ", 1)) for line in head.decode().split("\r\n")[1:]]
+        return Played([wire.Answer(200, head, headers, json.dumps(bundle).encode())], True)
+
+    laboratory = stage.world.records["Observation", "fx-ocat"] | {"category": [{"coding": [{"code": "laboratory"}]}]}
+    stage.world.records["Observation", "fx-oracle-lab"] = {**laboratory, "id": "fx-oracle-lab"}
+    cases = {
+        "another patient's record": answer(own, foreign),
+        "a record out of the slice": answer(own, stage.world.records["Observation", "fx-oracle-lab"]),
+        "a type that is not granted": answer(stage.world.records["Condition", "fx-c1"]),
+        "a display that is not the session's": answer(stage.world.records["Observation", "fx-oper"]),
+        "a changed value": answer({**own, "status": "amended"}),
+        "a total": answer(own, total=3),
+        "a name in a header": answer(own, head=b"HTTP/1.1 200 OK\r\netag: W/\"MRN-p2\""),
+        "an unknown header": answer(own, head=b"HTTP/1.1 200 OK\r\nset-cookie: a=b"),
+        "a name in a link": answer(own, link=[{"relation": "self", "url": f"{public}/Observation?x=MRN-p2"}]),
+    }
+    for name, played in cases.items():
+        if not stage.checker.brute_force(patient, clauses, asked, played):
+            raise SystemExit(f"the brute-force oracle does not see {name}")
+    if found := stage.checker.brute_force(patient, clauses, asked, answer(own)):
+        raise SystemExit(f"the brute-force oracle sees what is not there: {found}")
+    if not stage.checker.brute_force(patient, clauses, {**asked, "exact": True}, answer(own)):
+        raise SystemExit("the brute-force oracle does not miss a record")
+    del stage.world.records["Observation", "fx-oracle-lab"]
+    if not stage.difference.interference(answer(own), answer({**own, "status": "amended"}), asked) or stage.difference.interference(answer(own), answer(own), asked):
+        raise SystemExit("the oracle of non-interference is wrong")
+    if not differences.monotone(answer(own), answer(own, foreign), asked) or not differences.monotone(answer(own), answer({**own, "status": "amended"}), asked):
+        raise SystemExit("the oracle of monotonicity is wrong")
