@@ -3,6 +3,9 @@
 import json
 import re
 
+import play
+import wire
+
 SEALED = re.compile(rb"_hilum=[A-Za-z0-9_.-]+")
 UPDATED = re.compile(rb'"last(Updated|Modified)"\s*:\s*"[^"]*"')
 SOURCE = re.compile(rb'"source"\s*:\s*"#[A-Za-z0-9]+"')
@@ -75,6 +78,29 @@ class Difference:
         if both[0] == both[1]:
             return [f"pages differ: {len(here.pages)} in one world, {len(there.pages)} in the other, with the same entries"]
         return [f"entries differ: {[one[:300] for one in set(both[0]) ^ set(both[1])][:2]}, {len(here.pages)} and {len(there.pages)} pages"]
+
+
+def statuses(entry):
+    return str(entry.get("response", {}).get("status", ""))[:3]
+
+
+def without_unreadable(here, there, asked, excused):
+    """Both answers to a batch without the entries that tell a record that cannot be read (502) from an absent one (404), as
+    far as `excused` says so of what the entry asks; and how many these were."""
+    bodies = [played.pages[0].body for played in (here, there)]
+    if not all(len(played.pages) == 1 and played.status == 200 for played in (here, there)) or not all(
+            isinstance(body, dict) and len(body.get("entry", [])) == len(asked["entries"]) for body in bodies):
+        return here, there, 0
+    count = 0
+    for inner, *pair in zip(asked["entries"], *[body["entry"] for body in bodies]):
+        if {statuses(entry) for entry in pair} == {"404", "502"} and not any("resource" in entry for entry in pair) and excused(inner):
+            count += 1
+            for entry in pair:
+                entry.clear()
+    if not count:
+        return here, there, 0
+    return *[play.Played([wire.Answer(200, played.pages[0].head, played.pages[0].headers, json.dumps(body).encode())], True)
+             for played, body in zip((here, there), bodies)], count
 
 
 def canonical(value):

@@ -20,6 +20,31 @@ from stage import Hand, Side, no_consents, peers, say
 INSTANCES = {"read", "vread", "history", "conditional-read", "head", "binary"}
 
 
+TOLD = "existence seen through an answer that cannot be read"
+
+
+def interference(stage, patient, asked, here, there, tally):
+    """Differences between the worlds, but for one: p10 wants 502 for what cannot be judged, p2 the answer of an absent
+    instance, and for a stranger's record both cannot be had. These are counted."""
+    found = stage.difference.interference(here, there, asked)
+    if found and {here.status, there.status} == {404, 502} and strange(stage, patient, asked):
+        tally[TOLD] += 1
+        return []
+    if found and asked["do"] == "batch":
+        here, there, count = differences.without_unreadable(here, there, asked, lambda inner: strange(stage, patient, inner))
+        if count and not (found := stage.difference.interference(here, there, asked)):
+            tally[TOLD + ", in a batch"] += count
+    return found
+
+
+def strange(stage, patient, asked):
+    """Whether a request is for one instance, and that is not the patient's own."""
+    if asked["do"] not in INSTANCES or len(asked["path"]) < 2:
+        return False
+    key = tuple(asked["path"][:2])
+    return not stage.brute.own(patient, key) and not (key[0] == "Binary" and key[1] in worlds.OWN_FILES)
+
+
 class Pair:
     """Two more gates, each before a proxy that misbehaves, and the hand that plays with them, in lockstep."""
 
@@ -79,12 +104,7 @@ class Pair:
             there = plays.play(self.hand.wires[1], other, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
             problems += [("brute force", text) for text in stage.checker.brute_force(patient, reads, asked, here)]
             if not hostile.UNCOMPARABLE & set(faults):
-                found = stage.difference.interference(here, there, asked)
-                if found and {here.status, there.status} == {404, 502} and asked["do"] in INSTANCES:
-                    # p10 wants 502 for what cannot be judged, p2 the answer of an absent instance; both cannot be had.
-                    tally["existence seen through an answer that cannot be read"] += 1
-                    found = []
-                problems += [("non-interference", text) for text in found]
+                problems += [("non-interference", text) for text in interference(stage, patient, asked, here, there, tally)]
             lesser = None
             if less and spare:
                 lesser = plays.play(self.hand.wires[0], less, asked, thief[0], (self.stage.bases[0], stage.bases[0]))
