@@ -1,9 +1,14 @@
 //! The ways in which this upstream can misbehave, and the handle with which a test switches them at run time.
 
+mod named;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub(crate) use named::listed;
+pub use named::{InvalidFault, Named, named};
 
 /// Where a duplicate member stands: before everything else in its object, or after.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -235,6 +240,12 @@ impl Faults {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.clear();
         all.push(Switched { fault, path: None, left: None });
+    }
+
+    /// Switches everything off and these on, all at once: no request meets some of them.
+    pub fn set(&self, faults: impl IntoIterator<Item = Fault>) {
+        let faults = faults.into_iter().map(|fault| Switched { fault, path: None, left: None });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = faults.collect();
     }
 
     /// Switches everything off.

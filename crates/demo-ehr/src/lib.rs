@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-pub use fault::{Fault, Faults, Place};
+pub use fault::{Fault, Faults, InvalidFault, Named, Place, named};
 pub use fixture::fixture;
 pub use requests::{Requests, Seen};
 pub use search::UnknownParameters;
@@ -50,6 +50,18 @@ pub struct DemoEhr {
     auth: Auth,
     unknown: UnknownParameters,
     links: PageLinks,
+    switchboard: Switchboard,
+}
+
+/// Whether faults can be switched over HTTP.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Switchboard {
+    /// By the handle alone.
+    #[default]
+    Inside,
+    /// Also at `/faults`, beside the FHIR base: GET lists the names, PUT takes one `name` or `name=value` a line and
+    /// switches all others off.
+    Outside,
 }
 
 impl DemoEhr {
@@ -72,7 +84,8 @@ impl DemoEhr {
         for resource in resources {
             let _put = shelf.put(resource, now);
         }
-        Self { shelf, now, auth: Auth::default(), unknown: UnknownParameters::default(), links: PageLinks::default() }
+        let (auth, unknown) = (Auth::default(), UnknownParameters::default());
+        Self { shelf, now, auth, unknown, links: PageLinks::default(), switchboard: Switchboard::default() }
     }
 
     /// Sets how callers are authenticated.
@@ -93,6 +106,13 @@ impl DemoEhr {
     #[must_use]
     pub fn page_links(mut self, links: PageLinks) -> Self {
         self.links = links;
+        self
+    }
+
+    /// Sets whether faults can be switched over HTTP. Whoever reaches the listener can then: it is meant for loopback.
+    #[must_use]
+    pub fn switchboard(mut self, switchboard: Switchboard) -> Self {
+        self.switchboard = switchboard;
         self
     }
 

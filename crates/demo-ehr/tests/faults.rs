@@ -13,7 +13,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Answer, get, send, small, start};
-use demo_ehr::{Auth, Fault, Place};
+use demo_ehr::{Auth, Fault, Place, Running, Switchboard};
 use serde_json::Value;
 
 /// What a read and a search answer while a fault is on.
@@ -262,4 +262,23 @@ async fn the_token_endpoint_can_refuse_and_dawdle() {
     let answer = send("POST", &ehr.token_url, &[], "grant_type=client_credentials").await;
     assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_client")));
     assert!(before.elapsed() >= Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn faults_can_be_switched_over_http() {
+    let ehr = small().switchboard(Switchboard::Outside);
+    let ehr = start(ehr).await;
+    let switchboard = |ehr: &Running| ehr.base_url.replace("/fhir", "/faults");
+    let put = async |body: &str| send("PUT", &switchboard(&ehr), &[], body).await;
+    assert_eq!(put("foreign-match=Observation/O2\ntotal=7").await.status, 200);
+    let bundle = get(&ehr, "Observation?patient=P1&category=laboratory").await.json();
+    assert_eq!((bundle["total"].as_u64(), bundle["entry"][1]["resource"]["id"].as_str()), (Some(7), Some("O2")));
+    assert_eq!(put("gone\nnonsense").await.status, 400);
+    assert_eq!(get(&ehr, "Observation?patient=P1").await.json()["total"], 7, "a mistake changes nothing");
+    assert_eq!(put("").await.status, 200);
+    assert_ne!(get(&ehr, "Observation?patient=P1").await.json()["total"], 7);
+    let listed = send("GET", &switchboard(&ehr), &[], "").await.json();
+    assert_eq!(listed.as_array().unwrap().len(), demo_ehr::named().count());
+    let plain = start(small()).await;
+    assert_eq!(send("GET", &switchboard(&plain), &[], "").await.status, 404, "only where it is asked for");
 }

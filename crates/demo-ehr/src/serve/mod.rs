@@ -28,7 +28,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::fault::{Fault, Faults};
+use crate::Switchboard;
+use crate::fault::{self, Fault, Faults};
 use crate::requests::{Requests, Seen};
 use crate::search;
 use crate::serve::message::{Ask, Reply};
@@ -66,6 +67,7 @@ struct Shared {
     tokens: Tokens,
     requests: Requests,
     faults: Faults,
+    switchboard: Switchboard,
 }
 
 impl Running {
@@ -134,6 +136,7 @@ pub(crate) async fn start(ehr: crate::DemoEhr, address: SocketAddr) -> io::Resul
         tokens: Tokens::default(),
         requests: requests.clone(),
         faults: faults.clone(),
+        switchboard: ehr.switchboard,
     });
     let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
     Ok(Running { base_url, token_url, requests, faults, shared, task })
@@ -187,6 +190,9 @@ impl Shared {
         if seen.path == "/token" {
             return Some(self.token(&seen).await);
         }
+        if seen.path == "/faults" && self.switchboard == Switchboard::Outside {
+            return Some(self.switch(&seen));
+        }
         let below = seen.path.strip_prefix(BASE_PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(below) = below else {
             return Some(plain(404, outcome::outcome("not-found", "no such path; the FHIR base is /fhir")));
@@ -236,6 +242,22 @@ impl Shared {
             }
         }
         Some(send(&reply, &self.state.base, faults))
+    }
+
+    /// Lists the faults, or switches on those that are named, one a line, and all others off.
+    fn switch(&self, seen: &Seen) -> Response {
+        match seen.method.as_str() {
+            "GET" => plain(200, fault::listed()),
+            "PUT" => match seen.body.lines().map(str::parse).collect::<Result<Vec<Fault>, _>>() {
+                Ok(faults) => {
+                    let on = faults.len();
+                    self.faults.set(faults);
+                    plain(200, json!({ "on": on }))
+                }
+                Err(why) => plain(400, json!({ "error": why.to_string() })),
+            },
+            _ => plain(405, json!({ "error": "GET lists the faults, PUT switches" })),
+        }
     }
 
     async fn token(&self, seen: &Seen) -> Response {
