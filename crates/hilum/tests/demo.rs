@@ -44,7 +44,15 @@ fn the_tour_ends_as_it_says() {
 
 #[test]
 fn a_demonstration_of_nonsense_is_a_usage_mistake() {
-    for arguments in [["demo", "--patients", "3"], ["demo", "--ehr", "0.0.0.0:0"], ["demo", "--seed", "x"]] {
+    for arguments in [
+        &["demo", "--patients", "3"][..],
+        &["demo", "--ehr", "0.0.0.0:0"],
+        &["demo", "--seed", "x"],
+        &["demo", "--empty"],
+        &["demo", "--fault", "gone"],
+        &["demo", "--ehr", "127.0.0.1:0", "--fault", "nonsense"],
+        &["demo", "--ehr", "127.0.0.1:0", "--fault", "total=many"],
+    ] {
         let ran = Command::new(env!("CARGO_BIN_EXE_hilum")).args(arguments).output().unwrap();
         assert_eq!(ran.status.code(), Some(64), "{arguments:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");

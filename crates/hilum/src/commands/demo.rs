@@ -14,9 +14,7 @@ use self::hospital::{Hospital, Ports};
 
 /// What `hilum demo` was told.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  hilum demo                        the tour, then stay up for requests of your own\n  hilum demo --tour -o json         the tour alone, one object per step\n  hilum demo --ehr 127.0.0.1:8080   the EHR alone, to put a gate of your own in front of\n\nThe EHR is a demonstration upstream with synthetic patients, not a FHIR server product."
-)]
+#[command(after_help = after_help())]
 pub struct Demo {
     /// Only the tour; exits non-zero if a step does not end as it says
     #[arg(long)]
@@ -30,6 +28,30 @@ pub struct Demo {
     /// Seed of the synthetic patients: the same seed always makes the same people
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
+    /// Start the demonstration EHR with nothing in it, to be filled with PUT or a transaction
+    #[arg(long, requires = "ehr", conflicts_with_all = ["patients", "seed"])]
+    pub empty: bool,
+    /// Have the demonstration EHR misbehave so (see below); may come several times
+    #[arg(long, requires = "ehr", value_name = "NAME[=VALUE]")]
+    pub fault: Vec<demo_ehr::Fault>,
+}
+
+/// Examples, and every fault with what it takes and does.
+fn after_help() -> String {
+    let mut text = "Examples:\n  hilum demo                        the tour, then stay up for requests of your own\n  \
+        hilum demo --tour -o json         the tour alone, one object per step\n  \
+        hilum demo --ehr 127.0.0.1:8080   the EHR alone, to put a gate of your own in front of\n  \
+        hilum demo --ehr 127.0.0.1:8080 --fault foreign-match=Patient/pat-007 --fault odd-headers\n\n\
+        The EHR is a demonstration upstream with synthetic patients, not a FHIR server product.\n\n\
+        Faults, which can also be switched while it runs: PUT one a line to http://ADDRESS/faults,\n\
+        none to switch all off.\n"
+        .to_owned();
+    for demo_ehr::Named { name, takes, default, does } in demo_ehr::named() {
+        let name = takes.map_or_else(|| name.to_owned(), |takes| format!("{name}={takes}"));
+        let default = default.map_or_else(String::new, |default| format!(" [{default}]"));
+        text.push_str(&format!("  {name:36}{does}{default}\n"));
+    }
+    text
 }
 
 /// Starts everything in a temporary folder, tours, and stays up unless told otherwise.
@@ -50,18 +72,34 @@ async fn ehr_alone(demo: &Demo, address: SocketAddr, format: Format) -> Result<E
         return Err(Failure::usage(format!("`--ehr {address}`: the demonstration EHR listens on loopback only")));
     }
     let patients = usize::try_from(demo.patients).unwrap_or(demo_ehr::PATIENTS_MIN);
-    let ehr = demo_ehr::DemoEhr::new(demo.seed, patients, server::clock::Clock::system().now());
+    let ehr = if demo.empty {
+        demo_ehr::DemoEhr::from_resources(Vec::new())
+    } else {
+        demo_ehr::DemoEhr::new(demo.seed, patients, server::clock::Clock::system().now())
+    };
     let (patients, resources) = (ehr.resources("Patient").len(), ehr.len());
     let ehr = ehr
+        .switchboard(demo_ehr::Switchboard::Outside)
         .start(address)
         .await
         .map_err(|why| Failure::failed(format!("cannot listen on {address}: {why}; choose another address")))?;
+    ehr.faults.set(demo.fault.iter().cloned());
+    let faults = demo.fault.len();
     match format {
-        Format::Json => output::line(&serde_json::json!({ "ehr": ehr.base_url, "patients": patients }).to_string()),
+        Format::Json => {
+            let told = serde_json::json!({ "ehr": ehr.base_url, "patients": patients, "faults": faults });
+            output::line(&told.to_string());
+        }
+        Format::Table if demo.empty => {
+            output::line(&format!("demonstration EHR at {}, with nothing in it", ehr.base_url))
+        }
         Format::Table => output::line(&format!(
             "demonstration EHR at {}: {patients} synthetic patients, {resources} resources (pat-001, pat-002, …)",
             ehr.base_url
         )),
+    }
+    if faults > 0 {
+        output::note(&format!("it misbehaves in {faults} of the ways that `hilum demo --help` lists"));
     }
     output::note("it asks nobody who they are; ctrl-c ends it");
     super::serve::stopped().await;
