@@ -4,6 +4,7 @@ Independent of the product: membership from `interop/hapi/oracle.py` (the raw Co
 """
 
 import base64
+import copy
 import json
 import re
 
@@ -34,6 +35,16 @@ class Brute:
         for key in world.records:
             self.by_kind.setdefault(key[0], []).append(key)
         self.forbidden = {patient: self.words_of_others(patient) for patient in group}
+
+    def behind(self, base, public):
+        """The same reading for a gate that knows its upstream as `base`, a proxy before the one that holds the records. That one
+        keeps a reference to its own base as a relative one, so it means the same at any; an attachment's address it keeps as
+        it came, and for this gate it is another host's: it must go (BI-08), and it proves no file."""
+        other = copy.copy(self)
+        other.base, other.public, other.known = base, public, {}
+        other.world = self.world.with_relative_references(self.base)
+        other.oracle = oracles.Oracle(self.definitions, other.world.records, base, Everything())
+        return other
 
     # --- membership
 

@@ -66,8 +66,7 @@ class Pair:
         self.stage_like = copy.copy(stage)
         self.stage_like.sides = self.sides
         self.stage_like.bases = [proxy.base for proxy in self.proxies]
-        self.stage_like.brute = copy.copy(stage.brute)
-        self.stage_like.brute.public, self.stage_like.brute.known = self.sides[0].gate.base, {}
+        self.stage_like.brute = stage.brute.behind(self.proxies[0].base, self.sides[0].gate.base)
         self.stage_like.checker = checks.Checker(self.stage_like.brute, stage.lore, stage.group, [], honest=False)
         a, b = self.sides
         self.stage_like.difference = differences.Difference([(b.gate.public, a.gate.public), (self.proxies[1].base, self.proxies[0].base),

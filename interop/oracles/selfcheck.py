@@ -1,9 +1,12 @@
 """The oracles are shown answers made up here that leak in one way each: one that lets them by would prove nothing."""
 
+import collections
 import json
 
 import difference as differences
 import wire
+from checks import Checker
+from misbehaved import interference
 from play import Played
 
 
@@ -41,7 +44,39 @@ def check_oracles(stage):
     if not stage.checker.brute_force(patient, clauses, {**asked, "exact": True}, answer(own)):
         raise SystemExit("the brute-force oracle does not miss a record")
     del stage.world.records["Observation", "fx-oracle-lab"]
+    misbehaving(stage, patient, answer)
     if not stage.difference.interference(answer(own), answer({**own, "status": "amended"}), asked) or stage.difference.interference(answer(own), answer(own), asked):
         raise SystemExit("the oracle of non-interference is wrong")
     if not differences.monotone(answer(own), answer(own, foreign), asked) or not differences.monotone(answer(own), answer({**own, "status": "amended"}), asked):
         raise SystemExit("the oracle of monotonicity is wrong")
+
+
+def misbehaving(stage, patient, answer):
+    """What is expected otherwise before a proxy, and the one difference that is counted instead."""
+    brute = stage.brute.behind("http://127.0.0.1:9/fhir", stage.brute.public)
+    checker = Checker(brute, stage.lore, stage.group, [], honest=False)
+    clauses = stage.tokens.clauses("patient/DocumentReference.rs")
+    asked = {"do": "search", "method": "GET", "path": ["DocumentReference"], "params": [], "exact": False}
+    kept = brute.world.records["DocumentReference", "fx-dr1b"]
+    bare = {**kept, "content": [{"attachment": {"contentType": "text/plain"}}]}
+    if not checker.brute_force(patient, clauses, asked, answer(kept)) or (found := checker.brute_force(patient, clauses, asked, answer(bare))):
+        raise SystemExit(f"the brute-force oracle is wrong about an address behind a proxy: {found}")
+
+    def batch(*entries):
+        body = {"resourceType": "Bundle", "type": "batch-response", "entry": [
+            {"response": {"status": status}, **({"resource": one} if one else {})} for status, one in entries]}
+        return Played([wire.Answer(200, b"HTTP/1.1 200 OK", [], json.dumps(body).encode())], True)
+
+    def found(names, here, there):
+        entries = [{"do": "read", "method": "GET", "path": ["Observation", name], "params": []} for name in names]
+        return interference(stage, patient, {"do": "batch", "method": "POST", "entries": entries}, here, there, collections.Counter())
+    two, own = ("fx-o2", "fx-o1"), stage.world.records["Observation", "fx-o1"]
+    if problems := found(two, batch(("404", None), ("200", own)), batch(("502", None), ("200", own))):
+        raise SystemExit(f"an unreadable record of a stranger in a batch is not counted: {problems}")
+    for name, names, here, there in (
+            ("of an own record", ("fx-o1", "fx-o2"), batch(("404", None), ("404", None)), batch(("502", None), ("404", None))),
+            ("beside another difference", two, batch(("404", None), ("200", own)), batch(("502", None), ("404", None))),
+            ("with a record", two, batch(("404", None), ("200", own)), batch(("502", own), ("200", own))),
+            ("of other statuses", two, batch(("404", None), ("200", own)), batch(("403", None), ("200", own)))):
+        if not found(names, here, there):
+            raise SystemExit(f"the oracle of non-interference lets a difference by: 404 and 502 {name}")

@@ -146,6 +146,18 @@ class World:
         self.name = name
         self.records, self.earlier, self.deleted = {}, {}, set()
 
+    def with_relative_references(self, base):
+        """The records as an upstream at `base` tells them: references to itself are relative; other addresses stay."""
+        def turn(value):
+            if isinstance(value, dict):
+                return {name: one.removeprefix(base + "/") if name == "reference" and isinstance(one, str) else turn(one) for name, one in value.items()}
+            return [turn(one) for one in value] if isinstance(value, list) else value
+        other = World(self.name)
+        other.deleted = self.deleted
+        other.records = {key: turn(one) if base in json.dumps(one) else one for key, one in self.records.items()}
+        other.earlier = {key: [turn(one) for one in chain] for key, chain in self.earlier.items()}
+        return other
+
     def load(self, base, step=100):
         """Puts everything into the upstream; what it refuses is returned, by key, with its reason."""
         refused = {}
