@@ -13,7 +13,7 @@ pub(crate) fn statement(shelf: &Shelf, base: &str, now: i64, token_url: Option<&
     let mut rest = json!({
         "mode": "server",
         "resource": resources,
-        "interaction": [{"code": "transaction"}, {"code": "batch"}]
+        "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
     });
     if let (Some(rest), Some(token_url)) = (rest.as_object_mut(), token_url) {
         let service = json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}]});

@@ -132,6 +132,11 @@ impl Shelf {
         self.slots.get(&(kind.to_owned(), id.to_owned())).map_or(&[], Vec::as_slice)
     }
 
+    /// Every version of everything, the newest of an instance first.
+    pub(crate) fn every_version(&self) -> impl Iterator<Item = &Stored> {
+        self.slots.values().flat_map(|versions| versions.iter().rev())
+    }
+
     /// The current version.
     pub(crate) fn find(&self, kind: &str, id: &str) -> Found<'_> {
         self.versions(kind, id).last().map_or(Found::Absent, found)

@@ -102,3 +102,16 @@ async fn histories_can_lie() {
     ehr.faults.only(Fault::Gone);
     assert_eq!(get(&ehr, "Condition/C9/_history").await.status, 410);
 }
+
+#[tokio::test]
+async fn a_history_of_all_is_every_change_since() {
+    let ehr = storied(PageLinks::GetPages).await;
+    let all = get(&ehr, "_history?_count=500").await.json();
+    assert_eq!(all["entry"].as_array().unwrap().len() as u64, all["total"].as_u64().unwrap());
+    let since = of(&get(&ehr, "Condition/C9/_history/2").await.json(), "/meta/lastUpdated");
+    let page = get(&ehr, &format!("_history?_since={since}&_count=2")).await;
+    assert_eq!(of(&page.json(), "/entry/0/response/etag"), "W/\"4\"");
+    assert_eq!(of(&page.json(), "/entry/1/request/method"), "DELETE");
+    let next = send("GET", &page.link("next").unwrap(), &[], "").await.json();
+    assert_eq!((of(&next, "/entry/0/response/etag").as_str(), next["entry"].as_array().unwrap().len()), ("W/\"2\"", 1));
+}

@@ -30,7 +30,7 @@ async fn the_capability_statement_says_what_this_is() {
     assert_eq!(observation.unwrap()["operation"][0]["name"], "lastn");
     let whole: Vec<&Value> =
         statement["rest"][0]["interaction"].as_array().unwrap().iter().map(|i| &i["code"]).collect();
-    assert_eq!(whole, ["transaction", "batch"]);
+    assert_eq!(whole, ["transaction", "batch", "history-system"]);
     assert!(observation.unwrap()["searchParam"].as_array().unwrap().iter().any(|p| p["name"] == "patient"));
 }
 

@@ -1,4 +1,4 @@
-//! The history of one instance: every version, newest first, deletions among them.
+//! The history of one instance, or of all: every version, newest first, deletions among them.
 
 use crate::fault::Fault;
 use crate::serve::listing::{Listed, Listing};
@@ -32,13 +32,25 @@ impl State {
                 _ => {}
             }
         }
-        if let Some(since) = listing.first("_since").and_then(time::span) {
-            versions.retain(|stored| stored.updated >= since.start);
-        }
-        let bare = listing.faults.contains(&Fault::HistoryWithoutResources);
-        let entries: Vec<Entry> = versions.into_iter().map(|stored| entry(stored, bare)).collect();
-        Ok(listing.page("history", entries.len(), entries))
+        Ok(told(versions, listing))
     }
+
+    /// The history of everything, newest first.
+    pub(super) fn history_of_all(&self, shelf: &Shelf, listing: &Listing<'_>) -> Listed {
+        let mut versions: Vec<&Stored> = shelf.every_version().collect();
+        // Names break ties, so that a page begins where the one before it ends.
+        versions.sort_by(|a, b| (b.updated, &b.kind, &b.id).cmp(&(a.updated, &a.kind, &a.id)));
+        told(versions, listing)
+    }
+}
+
+fn told(mut versions: Vec<&Stored>, listing: &Listing<'_>) -> Listed {
+    if let Some(since) = listing.first("_since").and_then(time::span) {
+        versions.retain(|stored| stored.updated >= since.start);
+    }
+    let bare = listing.faults.contains(&Fault::HistoryWithoutResources);
+    let entries: Vec<Entry> = versions.into_iter().map(|stored| entry(stored, bare)).collect();
+    listing.page("history", entries.len(), entries)
 }
 
 fn versions_of<'s>(shelf: &'s Shelf, reference: &str) -> impl Iterator<Item = &'s Stored> {

@@ -130,6 +130,7 @@ impl State {
         let segments: Vec<&str> = path.split('/').collect();
         let listed = match segments.as_slice() {
             [kind, id, "_history"] => self.history(shelf, kind, id, listing),
+            ["_history"] => Ok(self.history_of_all(shelf, listing)),
             ["Patient", id, "$everything"] => self.everything(shelf, id, listing),
             ["Observation", "$lastn"] => self.last_n(shelf, listing),
             [kind] => self.search(shelf, kind, listing),

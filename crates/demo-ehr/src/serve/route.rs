@@ -62,6 +62,7 @@ impl State {
                 Reply::plain(200, capability::statement(shelf, &self.base, self.now, self.security.as_deref()))
             }
             ("GET", []) => self.next_page(shelf, &search::pairs(ask.query), faults),
+            ("GET", ["_history"]) => self.list(shelf, "_history", ask.pairs(), faults),
             (_, [kind, ..]) if kind.parse::<fhir::ResourceType>().is_err() => {
                 Refused::new(404, "processing", &format!("HAPI-0302: Unknown resource type '{kind}'")).into()
             }
