@@ -308,6 +308,31 @@ async fn an_upstream_that_lies_about_a_change_shows_nothing_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lie_in_one_voice_names_no_stranger() {
+    let gate = Gate::start().await;
+    let client = Client::new(&gate, KW).await;
+    let location = || Fault::WriteLocation("Observation/O2".into());
+    for (id, lies, alert) in [
+        ("record and location", vec![Fault::WriteAnswersOther("Observation/O2".into()), location()], true),
+        ("record of another type", vec![Fault::WriteAnswersOther("Patient/P2".into()), location()], false),
+        ("outcome", vec![Fault::WriteOutcome("done".into()), location()], false),
+        ("no body that can be read", vec![Fault::MalformedJson, location()], false),
+    ] {
+        gate.upstream.faults.set(lies.clone());
+        let before = gate.codes().await.len();
+        let created = client.post("Observation", &observation("Patient/P1")).await;
+        assert_eq!((created.status, created.header("location")), (201, ""), "{id}: {}", created.text());
+        says_nothing(&created, id);
+        let codes = gate.codes().await.split_off(before);
+        assert_eq!(codes.iter().any(|code| code == "upstream-rewrote"), alert, "{id} {codes:?}");
+    }
+    // Without a lie, the record in the answer proves its id.
+    gate.upstream.faults.clear();
+    let created = client.post("Observation", &observation("Patient/P1")).await;
+    assert!(created.header("location").contains("/Observation/"), "{}", created.header("location"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_between_the_look_and_the_write_is_a_conflict() {
     let gate = Gate::start().await;
     let client = Client::new(&gate, KW).await;

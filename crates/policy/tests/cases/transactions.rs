@@ -162,7 +162,7 @@ fn ba_04_entries_refer_to_what_others_create() {
         named("urn:uuid:o", write("POST", "Observation", observation)),
     ];
     let answers = json!([
-        {"response": {"status": "201", "location": "Encounter/new/_history/1"}},
+        {"resource": {"resourceType": "Encounter", "id": "new", "subject": {"reference": "Patient/P1"}}, "response": {"status": "201", "location": "Encounter/new/_history/1"}},
         {"resource": {"resourceType": "Observation", "id": "O7", "subject": {"reference": "Patient/P1"}, "encounter": {"reference": "Encounter/new", "display": "Hidden"}},
          "response": {"status": "201 Created", "location": "https://ehr/r4/Observation/O7/_history/1", "outcome": {"resourceType": "OperationOutcome", "issue": [{"diagnostics": "Patient/P2"}]}}},
     ]);
@@ -177,6 +177,9 @@ fn ba_04_entries_refer_to_what_others_create() {
     assert_eq!(body["entry"][0]["response"]["location"], "https://pep/fhir/Encounter/new/_history/1");
     assert_eq!(body["entry"][1]["resource"]["encounter"], json!({"reference": "Encounter/new"}));
     assert!(!body.to_string().contains("P2"), "BA-18: {body}");
+    let unproved = json!([{"response": {"status": "201", "location": "Encounter/E2/_history/1"}}, {"response": {"status": "201"}}]);
+    let body = json(&go(&world, &entries, unproved).released());
+    assert_eq!(body["entry"][0]["response"].get("location"), None, "by its word alone: {body}");
     // A name nobody bears, one that is no urn, and a Patient's place for something else.
     for (name, reference) in [
         ("urn:uuid:e", "urn:uuid:f"),

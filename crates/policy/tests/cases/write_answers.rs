@@ -48,11 +48,19 @@ fn what_the_upstream_says_of_a_change_is_judged() {
     {
         assert_eq!(with(201, "", Some(location)).location(), None, "{location}");
     }
+    let (own, theirs) = ("https://ehr/r4/Observation/O1/_history/2", "https://ehr/r4/Observation/O2/_history/1");
     assert_eq!(
-        with(201, "", Some("https://ehr/r4/Observation/O9/_history/2")).location(),
-        Some("https://pep/fhir/Observation/O9/_history/2")
+        with(201, &resource("O1"), Some(own)).location(),
+        Some("https://pep/fhir/Observation/O1/_history/2"),
+        "the record proves it"
     );
     let outcome = r#"{"resourceType":"OperationOutcome","issue":[{"diagnostics":"Patient/P2 Zwei"}]}"#;
+    for body in ["", outcome, &resource("O2"), "{"] {
+        for location in [own, theirs] {
+            let released = with(201, body, Some(location));
+            assert_eq!((released.location(), released.etag()), (None, None), "{location} by its word alone: {body}");
+        }
+    }
     for (status, expected, reason) in [
         (409, 412, Reason::VersionConflict),
         (412, 412, Reason::VersionConflict),

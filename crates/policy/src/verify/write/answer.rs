@@ -47,18 +47,25 @@ pub(in super::super) fn finish(plan: &Plan, writing: &Writing, answer: &Upstream
         }
         return part;
     };
+    let stored = stored.filter(|_| body_id.is_some());
+    // What it stored must be what may be stored: the session's, and readable to it (WR-18, WR-38). What is somebody else's is
+    // not named either, though every voice says the same.
+    if stored.is_some_and(|stored| !judge::is_member(&plan.cx, writing.kind, &id, stored)) {
+        let mut part = accepted(writing, Some((&id, None)), None);
+        part.findings.push(Finding::Rewritten { kind: writing.kind });
+        return part;
+    }
+    // Nothing but the resource itself proves that an id which the upstream chose is not another record's: it is put on
+    // record, and not told.
+    if stored.is_none() && writing.id.is_none() {
+        return accepted(writing, Some((&id, None)), None);
+    }
     let version = stored
-        .filter(|_| body_id.is_some())
         .and_then(version)
         .or_else(|| located.and_then(|(_, version)| version))
         .or_else(|| answer.etag.as_deref().and_then(content::tagged));
     let mut part = accepted(writing, Some((&id, version.as_deref())), plan.cx.public_base.as_str().into());
-    let (Some(document), Some(stored)) = (&document, stored.filter(|_| body_id.is_some())) else { return part };
-    // What it stored must be what may be stored: the session's, and readable to it (WR-18, WR-38).
-    if !judge::is_member(&plan.cx, writing.kind, &id, stored) {
-        part.findings.push(Finding::Rewritten { kind: writing.kind });
-        return part;
-    }
+    let (Some(document), Some(stored)) = (&document, stored) else { return part };
     let mut edits = Edits::default();
     let readable = judge::judge(&plan.cx, writing.kind, &id, &[Actions::READ], stored)
         .and_then(|clause| walk::walk(&plan.cx, writing.kind, stored, &mut edits, &mut links(seal)).map(|()| clause))
