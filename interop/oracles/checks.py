@@ -133,6 +133,8 @@ class Checker:
         number = str(one.get("meta", {}).get("versionId", ""))
         if number.isdigit() and 1 <= int(number) <= len(chain):
             return [(int(number), chain[int(number) - 1])]
+        if self.altered and not number:
+            return list(enumerate(chain, 1))  # an upstream that tells no version: it must be one of these
         return []
 
     def batch(self, patient, clauses, asked, body):

@@ -103,6 +103,14 @@ def without_unreadable(here, there, asked, excused):
              for played, body in zip((here, there), bodies)], count
 
 
+def cut_short(here, there):
+    """Whether both `$everything` end where a page cannot be read, some pages apart, and what came before is in both."""
+    if not all(played.pages[-1].status == 502 and all(page.status == 200 for page in played.pages[:-1]) for played in (here, there)):
+        return False
+    both = [{json.dumps(canonical(entry), sort_keys=True) for page in played.pages[:-1] for entry in page.body.get("entry", [])} for played in (here, there)]
+    return len(here.pages) != len(there.pages) and (both[0] <= both[1] or both[1] <= both[0])
+
+
 def canonical(value):
     """Without what depends on the order in which the upstream tells equals."""
     value = without_names(value)

@@ -400,3 +400,26 @@ def handler(proxy):
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = serve
 
     return Handler
+
+
+class Catalogue:
+    """These faults, as `misbehaved.py` wants to know them."""
+
+    def __init__(self, proxies):
+        self.proxies, self.names = proxies, sorted(FAULTS)
+
+    def altering(self, faults):
+        return bool(ALTERING & set(faults))
+
+    def uncomparable(self, faults, asked):
+        return bool(UNCOMPARABLE & set(faults))
+
+    def together(self):
+        return []
+
+    def combination(self, rng):
+        return tuple(rng.sample(self.names, k=min(len(self.names), rng.choice([1, 2, 2, 3, 4, 6]))))
+
+    def misbehave(self, faults, seed):
+        for proxy in self.proxies:
+            proxy.faults, proxy.seed = tuple(faults), seed

@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "hapi"), str(HERE.parent)]
 import generate  # noqa: E402
 from cases import explain, one_case  # noqa: E402
 from drive import drive  # noqa: E402
-from misbehaved import drive_hostile  # noqa: E402
+from misbehaved import MISBEHAVED, drive_hostile  # noqa: E402
+from misbehaved_writes import drive_misbehaved_writes  # noqa: E402
 from selfcheck import check_oracles  # noqa: E402
 from stage import Stage, say  # noqa: E402
 from writes import drive_writes  # noqa: E402
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("--case", help="one case again: TOKEN.REQUEST")
     parser.add_argument("--writes", type=int, default=480, help="writes after the reads")
     parser.add_argument("--misbehaved", type=int, default=2400, help="requests before an upstream that misbehaves: every fault alone, then combinations")
+    parser.add_argument("--ehr", choices=["hapi", "demo"], default="hapi", help="the upstream: HAPI FHIR, or the demonstration EHR with its own faults alone")
     parser.add_argument("--hostile", action="store_true", help="these alone")
     parser.add_argument("--faults", help="these faults alone and their combinations, comma-separated")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of gates before misbehaving upstreams at once")
@@ -51,6 +53,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep logs")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "hilum"))
     options = parser.parse_args()
+    options.hostile |= options.ehr == "demo"
     passed = failed = 0
     left = options.requests
     while True:
@@ -76,7 +79,8 @@ def epoch(options, size):
         if options.stay:
             say(f"upstreams {stage.bases}, gates {[side.gate.base for side in stage.sides]}, logs in {stage.folder}; enter ends it")
             input()
-        if options.case or options.ask:
+        misbehaved = options.case and int(options.case.split(".")[0]) >= MISBEHAVED
+        if (options.case or options.ask) and not misbehaved:
             problems, total = one_case(stage, options), 1
             for problem in problems:
                 say(f"FAILS {problem[2]}: {problem[3]}")
@@ -87,12 +91,18 @@ def epoch(options, size):
             say(f"{tally['requests']} requests in {took:.0f} s, {tally['answers']} answers read, {tally['tokens']} tokens, {tally['exact']} told exactly, "
                 f"{tally['released']} records compared")
             explain(stage, problems)
-        if not (options.case or options.ask) and (options.hostile or options.misbehaved and not problems):
+        if misbehaved or not (options.case or options.ask) and (options.hostile or options.misbehaved and not problems):
             tally, more, took = drive_hostile(stage, options)
             problems += more
             total += tally["requests"]
             told(tally)
             say(f"{tally['requests']} requests before a misbehaving upstream in {took:.0f} s, {tally['answers']} answers read")
+        if options.ehr == "demo" and options.writes and (misbehaved or not problems):
+            tally, more, took = drive_misbehaved_writes(stage, options)
+            problems += more
+            total += tally["requests"]
+            told(tally)
+            say(f"{tally['requests']} writes before a misbehaving upstream in {took:.0f} s, {tally['changes']} changes there")
         if not (options.case or options.ask or options.hostile) and options.writes and not problems:
             tally, problems, took = drive_writes(stage, options)
             total += tally["requests"]

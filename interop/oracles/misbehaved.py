@@ -1,4 +1,4 @@
-"""Every fault alone and in combinations, between two more gates and the same servers."""
+"""Every fault alone and in combinations: between two more gates and the same servers, or of the demonstration EHR itself."""
 
 import collections
 import copy
@@ -8,6 +8,7 @@ import traceback
 
 import checks
 import difference as differences
+import ehr
 import gate as gates
 import generate
 import hostile
@@ -16,10 +17,13 @@ import worlds
 from cases import begin
 from drive import FAILURES_MAX
 from stage import Hand, Side, no_consents, peers, say
+from writes import RACED
 
 INSTANCES = {"read", "vread", "history", "conditional-read", "head", "binary"}
 
 
+EPISODE_MIN, EPISODE_MAX = 4, 24
+MISBEHAVED, NEXT_TOKEN = 1_000_000, 10_000_000
 TOLD = "existence seen through an answer that cannot be read"
 
 
@@ -29,6 +33,10 @@ def interference(stage, patient, asked, here, there, tally):
     found = stage.difference.interference(here, there, asked)
     if found and {here.status, there.status} == {404, 502} and strange(stage, patient, asked):
         tally[TOLD] += 1
+        return []
+    if found and asked["do"] == "everything" and differences.cut_short(here, there):
+        # Strangers' records that refer to the patient fill pages before they are left out: it comes sooner or later.
+        tally["$everything cut short on another page"] += 1
         return []
     if found and asked["do"] == "batch":
         here, there, count = differences.without_unreadable(here, there, asked, lambda inner: strange(stage, patient, inner))
@@ -46,77 +54,100 @@ def strange(stage, patient, asked):
 
 
 class Pair:
-    """Two more gates, each before a proxy that misbehaves, and the hand that plays with them, in lockstep."""
+    """Two gates, each before an upstream that misbehaves, and the hand that plays with them, in lockstep. `stage` is told as
+    these gates see it: their upstreams, their addresses, an upstream whose word counts for little."""
 
-    def __init__(self, stage, number):
-        self.stage, port = stage, peers.free_ports(6)
-        strangers, other = {}, stage.other
-        for key in stage.world.records:
-            if key in other.records and not stage.standing.is_kept(stage.world.records[key]) and key[0] != worlds.PLACEHOLDER:
-                strangers.setdefault(key[0], []).append(key)
-        self.proxies = [hostile.Proxy(port + at, stage.hapis[at].authority, world, strangers) for at, world in enumerate((stage.world, other))]
-        self.sides = []
-        keys = stage.sides[0].keys
-        for at, proxy in enumerate(self.proxies):
-            gate = gates.Gate(stage.options.binary, stage.folder / f"hostile-{number}-{'AB'[at]}", port + 2 + 2 * at, proxy.base)
-            no_consents(gate)
-            gate.start()
-            stage.onboard(gate, keys)
-            self.sides.append(Side("AB"[at], gate, keys))
-        self.stage_like = copy.copy(stage)
-        self.stage_like.sides = self.sides
-        self.stage_like.bases = [proxy.base for proxy in self.proxies]
-        self.stage_like.brute = stage.brute.behind(self.proxies[0].base, self.sides[0].gate.base)
-        self.stage_like.checker = checks.Checker(self.stage_like.brute, stage.lore, stage.group, [], honest=False)
-        a, b = self.sides
-        self.stage_like.difference = differences.Difference([(b.gate.public, a.gate.public), (self.proxies[1].base, self.proxies[0].base),
-                                                        (stage.bases[1], stage.bases[0])])
-        self.hand = Hand(self.stage_like)
+    def __init__(self, stage, catalogue, asked_of):
+        self.stage, self.catalogue, self.asked_of = stage, catalogue, asked_of
+        stage.checker = checks.Checker(stage.brute, stage.lore, stage.group, [], honest=False)
+        self.hand = Hand(stage)
+        self.own = []
 
-    def misbehave(self, faults, seed):
-        for proxy in self.proxies:
-            proxy.faults, proxy.seed = tuple(faults), seed
+    def stop(self):
+        for one in self.own:
+            one.stop()
+
+
+def behind_proxies(stage, number):
+    """Two more gates before proxies before the same servers."""
+    port, strangers = peers.free_ports(6), stage.strangers()
+    proxies = [hostile.Proxy(port + at, stage.upstreams[at].authority, world, strangers) for at, world in enumerate((stage.world, stage.other))]
+    like, keys = copy.copy(stage), stage.sides[0].keys
+    like.sides, like.bases = [], [proxy.base for proxy in proxies]
+    for at, proxy in enumerate(proxies):
+        gate = gates.Gate(stage.options.binary, stage.folder / f"hostile-{number}-{'AB'[at]}", port + 2 + 2 * at, proxy.base)
+        no_consents(gate)
+        gate.start()
+        stage.onboard(gate, keys)
+        like.sides.append(Side("AB"[at], gate, keys))
+    a, b = like.sides
+    like.brute = stage.brute.behind(proxies[0].base, a.gate.base)
+    like.difference = differences.Difference([(b.gate.public, a.gate.public), (proxies[1].base, proxies[0].base), (stage.bases[1], stage.bases[0])])
+    pair = Pair(like, hostile.Catalogue(proxies), stage.bases[0])
+    pair.own = [a.gate, b.gate, *proxies]
+    return pair
+
+
+def before_the_ehr(stage):
+    """The two gates themselves, before the demonstration EHR with its own faults."""
+    raced = {**stage.world.records["Observation", "fx-o2"], "id": RACED[1]}
+    return Pair(copy.copy(stage), ehr.Catalogue(stage.upstreams, stage.strangers(), raced), stage.bases[0])
+
+
+class Episode:
+    """One set of faults, one token, some requests."""
+
+    def __init__(self, pair):
+        self.pair, self.stage, self.hand, self.catalogue = pair, pair.stage, pair.hand, pair.catalogue
 
     def prove(self):
         """The operator looks: the filters are proved again, so that one episode does not silence the next."""
-        self.misbehave((), 0)
-        for side in self.sides:
+        self.catalogue.misbehave((), 0)
+        for side in self.stage.sides:
             side.gate.hilum("check", "--config", str(side.gate.config), "--tenant", side.gate.tenant,
                             *[f"--patient={name}" for name in self.stage.group[:2]], check=False)
 
-    def episode(self, faults, number, size, tally, report):
-        stage, seed = self.stage_like, f"{self.stage.seed}/{number}"
-        patient, clauses, narrow, stranger = stage.token(number)
-        self.misbehave((), 0)
-        sessions, problems = begin(stage, self.hand, patient, clauses, narrow, stranger)
-        if sessions is None:
+    def show(self, faults, patient, clauses, narrow, asked, played):
+        say(f"faults    {'+'.join(faults)}\npatient   {patient}\nscopes    {' '.join(clauses)}\nnarrower  {' '.join(narrow)}\nrequest   {generate.text(asked)}")
+        for name, one in zip(("world A", "world B", "narrower"), played):
+            for page in one.pages if one else []:
+                say(f"{name:9} {page.status} {page.data[:3000].decode('utf-8', 'replace')}")
+
+    def run(self, faults, number, size, tally, report):
+        stage, seed = self.stage, f"{self.stage.seed}/{number}"
+        self.catalogue.misbehave((), 0)
+        if (got := granted(self.pair, number, faults, report)) is None:
             return
+        patient, clauses, narrow, sessions, token = got
+        problems = []
         wide, other, less, thief = sessions
         spare, _ = self.hand.session(1, patient, narrow)
         reads, lesser_reads = stage.tokens.clauses(" ".join(clauses)), stage.tokens.clauses(" ".join(narrow))
-        self.misbehave(faults, seed)
-        stage.checker.altered = bool(hostile.ALTERING & set(faults))
+        self.catalogue.misbehave(faults, seed)
+        stage.checker.altered = self.catalogue.altering(faults)
         silenced = False
         for at in range(size):
-            asked = self.stage.request(number, at, patient)
-            here = plays.play(self.hand.wires[0], wide, asked, thief[0], (self.stage.bases[0], stage.bases[0]))
-            there = plays.play(self.hand.wires[1], other, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
+            asked = self.stage.request(token, at, patient)
+            here = plays.play(self.hand.wires[0], wide, asked, thief[0], (self.pair.asked_of, stage.bases[0]))
+            there = plays.play(self.hand.wires[1], other, asked, thief[1], (self.pair.asked_of, stage.bases[1]))
             problems += [("brute force", text) for text in stage.checker.brute_force(patient, reads, asked, here)]
-            if not hostile.UNCOMPARABLE & set(faults):
+            if not self.catalogue.uncomparable(faults, asked):
                 problems += [("non-interference", text) for text in interference(stage, patient, asked, here, there, tally)]
             lesser = None
             if less and spare:
-                lesser = plays.play(self.hand.wires[0], less, asked, thief[0], (self.stage.bases[0], stage.bases[0]))
-                plays.play(self.hand.wires[1], spare, asked, thief[1], (self.stage.bases[0], stage.bases[1]))
+                lesser = plays.play(self.hand.wires[0], less, asked, thief[0], (self.pair.asked_of, stage.bases[0]))
+                plays.play(self.hand.wires[1], spare, asked, thief[1], (self.pair.asked_of, stage.bases[1]))
                 problems += [("narrower token", text) for text in stage.checker.brute_force(patient, lesser_reads, asked, lesser)]
-                if here.status == 200 and not hostile.UNCOMPARABLE & set(faults):
+                if here.status == 200 and not self.catalogue.uncomparable(faults, asked):
                     problems += [("monotonicity", text) for text in differences.monotone(here, lesser, asked)]
+            if stage.options.case == f"{number}.{at}":
+                self.show(faults, patient, clauses, narrow, asked, (here, there, lesser))
             tally["requests"] += 1
             tally["answers"] += sum(len(played.pages) for played in (here, there, lesser) if played)
             tally[f"status {here.status}"] += 1
             tally["released"] += sum(len(differences.released(played)) for played in (here, lesser) if played)
             silenced |= any(b"hilum check" in page.data for played in (here, there, lesser) if played for page in played.pages)
-            silenced |= "foreign" in " ".join(faults) or "ignore" in " ".join(faults)
+            silenced |= any(word in name for name in faults for word in ("foreign", "ignore", "every"))
             for oracle, text in problems[:2]:
                 report(number, at, oracle, f"[{'+'.join(faults)}] {generate.text(asked)[:300]} as {patient} with {' '.join(clauses)[:400]}: {text}")
             problems = []
@@ -124,39 +155,63 @@ class Pair:
             self.prove()
             tally["proved again"] += 1
 
-    def stop(self):
-        for side in self.sides:
-            side.gate.stop()
-        for proxy in self.proxies:
-            proxy.stop()
+
+def chosen(catalogue, options, total, seed):
+    """Every fault alone, all at once, then random combinations; and how many requests each gets."""
+    if options.faults:
+        catalogue.names = options.faults.split(",")
+    episodes = [(name,) for name in catalogue.names] + catalogue.together()
+    # Each alone takes two thirds of the requests; the rest is for random combinations.
+    size = min(EPISODE_MAX, max(EPISODE_MIN, total * 2 // 3 // len(episodes)))
+    rng = worlds.rng_for(seed, "combinations", total)
+    while len(episodes) * size < total:
+        episodes.append(catalogue.combination(rng))
+    return episodes, size
+
+
+def granted(pair, number, faults, report):
+    """(patient, clauses, narrower clauses, sessions, number of the token) of the first token from this one on that is granted."""
+    token = number
+    for _ in range(10):  # a token that is refused shows nothing about the fault
+        patient, clauses, narrow, stranger = pair.stage.token(token)
+        sessions, problems = begin(pair.stage, pair.hand, patient, clauses, narrow, stranger)
+        for oracle, text in problems:
+            report(number, None, oracle, text)
+        if sessions is not None:
+            return patient, clauses, narrow, sessions, token
+        token += NEXT_TOKEN
+    report(number, None, "the suite itself", f"[{'+'.join(faults)}] no token was granted")
+    return None
 
 
 def drive_hostile(stage, options):
     """Every fault alone, then random combinations; (tally, problems, seconds)."""
     began = time.monotonic()
-    pairs = [Pair(stage, number) for number in range(options.pairs)]
+    if options.ehr == "demo":
+        pairs = [before_the_ehr(stage)]
+        say(f"without effect here: {', '.join(sorted(ehr.IDLE))}")
+    else:
+        pairs = [behind_proxies(stage, number) for number in range(options.pairs)]
     say(f"{len(pairs)} pairs of gates before misbehaving upstreams after {time.monotonic() - began:.0f} s")
-    size = 24
-    names = options.faults.split(",") if options.faults else sorted(hostile.FAULTS)
-    episodes = [(name,) for name in names]
-    rng = worlds.rng_for(stage.seed, "combinations")
-    while len(episodes) * size < options.misbehaved:
-        episodes.append(tuple(rng.sample(names, k=min(len(names), rng.choice([1, 2, 2, 3, 4, 6])))))
-    todo = collections.deque(enumerate(episodes, 1_000_000))
+    catalogue = pairs[0].catalogue
+    episodes, size = chosen(catalogue, options, options.misbehaved, stage.seed)
+    todo = collections.deque(enumerate(episodes, MISBEHAVED))
+    if options.case:
+        todo = collections.deque(one for one in todo if one[0] == int(options.case.split(".")[0]))
     tally, problems, lock = collections.Counter(), [], threading.Lock()
 
     def report(number, at, oracle, text):
         with lock:
             problems.append((number, at, oracle, text))
             if len(problems) <= 40:
-                say(f"  FAILS {oracle} ({number}.{at}): {text[:1200]}")
+                say(f"  FAILS {oracle} (--case {number}.{at}): {text[:1200]}")
 
     def run(pair):
         while todo and len(problems) < FAILURES_MAX:
             number, faults = todo.popleft()
             mine = collections.Counter()
             try:
-                pair.episode(faults, number, size, mine, report)
+                Episode(pair).run(faults, number, size, mine, report)
             except Exception:  # noqa: BLE001
                 report(number, None, "the suite itself", f"[{'+'.join(faults)}] " + traceback.format_exc()[-1200:])
             with lock:

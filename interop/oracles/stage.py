@@ -14,6 +14,7 @@ import brute as brutes
 import checks
 import corpus as corpora
 import difference as differences
+import ehr
 import gate as gates
 import generate
 import lore as lores
@@ -74,7 +75,7 @@ class Stage:
         self.options, self.seed = options, options.seed
         self.only = set(options.only.split(",")) if options.only else set(generate.INTERACTIONS)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hilum-oracles-"))
-        self.hapis, self.sides, self.broken, self.tolerated = [], [], None, collections.Counter()
+        self.upstreams, self.sides, self.broken, self.tolerated = [], [], None, collections.Counter()
 
     def build(self):
         began = time.monotonic()
@@ -83,23 +84,25 @@ class Stage:
             print("skip: without ../shared/data there are no records and no definitions\n0 passed, 0 failed, 1 skipped")
             raise SystemExit(0)
         port = peers.free_ports(8)
-        self.hapis = [peers.Hapi(self.make(name), port + at) for at, name in enumerate("AB")]
-        bases = self.bases = [hapi.base for hapi in self.hapis]
+        self.upstreams = [self.upstream(self.make(name), port + at) for at, name in enumerate("AB")]
+        bases = self.bases = [upstream.base for upstream in self.upstreams]
         self.definitions = oracles.Definitions(data / "definitions-r4")
         corpus = corpora.read(data, self.options.full, bases[0])
-        for hapi in self.hapis:
-            hapi.wait()
-        say(f"two HAPI FHIR servers ready after {time.monotonic() - began:.0f} s")
+        if self.options.ehr == "demo":
+            corpus.resources = ehr.shortened(corpus.resources)
+        for upstream in self.upstreams:
+            upstream.wait()
+        say(f"two upstreams ({'HAPI FHIR' if self.options.ehr == 'hapi' else 'the demonstration EHR'}) ready after {time.monotonic() - began:.0f} s")
         # What the upstream refuses is in neither world: asked once, of world B's server, before anything is chosen.
         corpora.load(corpus, bases[1])
-        self.hapis[1].stop()
-        self.hapis[1] = peers.Hapi(self.folder / "B", port + 1)
+        self.upstreams[1].stop()
+        self.upstreams[1] = self.upstream(self.folder / "B", port + 1)
         every = {"Patient"} | set(self.definitions.compartment) | set(oracles.ADDED) | oracles.SHARED
         self.kinds = sorted(every & set(corpus.types()) | {"Binary"})
         self.group = self.choose(corpus, bases[0])
         self.world, self.other, self.standing, counts = worlds.build(self.definitions, corpus, bases[0], self.group, self.seed)
         worlds.rebase(self.other, bases[0], bases[1])
-        self.hapis[1].wait()
+        self.upstreams[1].wait()
         threads = [threading.Thread(target=self.load, args=(world, base)) for world, base in ((self.world, bases[0]), (self.other, bases[1]))]
         for thread in threads:
             thread.start()
@@ -129,6 +132,17 @@ class Stage:
         folder = self.folder / name
         folder.mkdir()
         return folder
+
+    def upstream(self, folder, port):
+        return peers.Hapi(folder, port) if self.options.ehr == "hapi" else ehr.Ehr(self.options.binary, folder, port)
+
+    def strangers(self):
+        """type -> keys of the records of strangers that both worlds have, though not alike."""
+        found = {}
+        for key, record in self.world.records.items():
+            if key in self.other.records and not self.standing.is_kept(record) and key[0] != worlds.PLACEHOLDER:
+                found.setdefault(key[0], []).append(key)
+        return found
 
     def choose(self, corpus, base):
         """The patients of the two worlds: the fixture's first, and some others with enough of a record."""
@@ -172,8 +186,8 @@ class Stage:
     def close(self, keep=False):
         for side in self.sides:
             side.gate.stop()
-        for hapi in self.hapis:
-            hapi.stop()
+        for upstream in self.upstreams:
+            upstream.stop()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
