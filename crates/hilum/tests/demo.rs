@@ -43,6 +43,28 @@ fn the_tour_ends_as_it_says() {
 }
 
 #[test]
+fn the_ehr_alone_can_be_empty_and_misbehave() {
+    let mut running = Command::new(env!("CARGO_BIN_EXE_hilum"))
+        .args(["demo", "--ehr", "127.0.0.1:0", "--empty", "--fault", "total=7", "--fault", "odd-headers", "-o", "json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(running.stdout.take().unwrap()), &mut line).unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&told["patients"], &told["faults"]), (&0.into(), &2.into()), "{line}");
+    assert!(told["ehr"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
+    let help = Command::new(env!("CARGO_BIN_EXE_hilum")).args(["demo", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for words in ["foreign-match=TYPE/ID", "status=STATUS", "[202]", "odd-headers"] {
+        assert!(help.contains(words), "{words}: {help}");
+    }
+}
+
+#[test]
 fn a_demonstration_of_nonsense_is_a_usage_mistake() {
     for arguments in [
         &["demo", "--patients", "3"][..],

@@ -133,14 +133,14 @@ fn number(text: &str) -> String {
 }
 
 /// A fault as people find it in a list.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Named {
     /// Its name.
     pub name: &'static str,
     /// What may stand after its `=`, if anything may.
     pub takes: Option<&'static str>,
     /// What stands there when it is left out.
-    pub default: Option<&'static str>,
+    pub default: Option<String>,
     /// What it does.
     pub does: &'static str,
 }
@@ -150,8 +150,8 @@ pub fn named() -> impl Iterator<Item = Named> {
     ROWS.iter().map(|(name, takes, does, _)| {
         let (takes, default) = match takes {
             Takes::Nothing => (None, None),
-            Takes::Text(takes, default) => (Some(*takes), Some(*default)),
-            Takes::Number(takes, _) => (Some(*takes), None),
+            Takes::Text(takes, default) => (Some(*takes), Some((*default).to_owned())),
+            Takes::Number(takes, default) => (Some(*takes), Some(default.to_string())),
             Takes::Resource => (Some("RESOURCE"), None),
         };
         Named { name, takes, default, does }
