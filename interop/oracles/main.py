@@ -91,7 +91,7 @@ def epoch(options, size):
             say(f"{tally['requests']} requests in {took:.0f} s, {tally['answers']} answers read, {tally['tokens']} tokens, {tally['exact']} told exactly, "
                 f"{tally['released']} records compared")
             explain(stage, problems)
-        if misbehaved or not (options.case or options.ask) and (options.hostile or options.misbehaved and not problems):
+        if misbehaved or not (options.case or options.ask) and options.misbehaved and (options.hostile or not problems):
             tally, more, took = drive_hostile(stage, options)
             problems += more
             total += tally["requests"]

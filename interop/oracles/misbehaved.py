@@ -20,8 +20,6 @@ from stage import Hand, Side, no_consents, peers, say
 from writes import RACED
 
 INSTANCES = {"read", "vread", "history", "conditional-read", "head", "binary"}
-
-
 EPISODE_MIN, EPISODE_MAX = 4, 24
 MISBEHAVED, NEXT_TOKEN = 1_000_000, 10_000_000
 TOLD = "existence seen through an answer that cannot be read"
@@ -169,11 +167,13 @@ def chosen(catalogue, options, total, seed):
     return episodes, size
 
 
-def granted(pair, number, faults, report):
-    """(patient, clauses, narrower clauses, sessions, number of the token) of the first token from this one on that is granted."""
+def granted(pair, number, faults, report, more=()):
+    """(patient, clauses, narrower clauses, sessions, number of the token) of the first token from this one on that is granted,
+    with some more clauses."""
     token = number
     for _ in range(10):  # a token that is refused shows nothing about the fault
         patient, clauses, narrow, stranger = pair.stage.token(token)
+        clauses = list(dict.fromkeys([*clauses, *more]))
         sessions, problems = begin(pair.stage, pair.hand, patient, clauses, narrow, stranger)
         for oracle, text in problems:
             report(number, None, oracle, text)
