@@ -279,30 +279,50 @@ pub struct Written {
 /// # Errors
 /// [`WriteFrameError`].
 pub fn write(number: u64, prev: &Hash, body: &Body<'_>, signer: &dyn Signer) -> Result<Written, WriteFrameError> {
+    let mut bytes = Vec::new();
+    let hash = write_into(&mut bytes, number, prev, body, signer)?;
+    Ok(Written { bytes, hash })
+}
+
+/// As [`write`], in the place of what `out` holds, so that its memory serves one commit after the other; answers the frame's hash.
+///
+/// # Errors
+/// [`WriteFrameError`]; then `out` holds nothing of use.
+pub fn write_into(
+    out: &mut Vec<u8>,
+    number: u64,
+    prev: &Hash,
+    body: &Body<'_>,
+    signer: &dyn Signer,
+) -> Result<Hash, WriteFrameError> {
     let kind = if matches!(body, Body::Commit { .. }) { KIND_COMMIT } else { KIND_START };
-    let mut content = Vec::with_capacity(1024);
-    content.extend_from_slice(&number.to_be_bytes());
-    content.extend_from_slice(prev);
+    out.clear();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[VERSION, kind, 0, 0]);
+    // Length and checksum are known at the end.
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(prev);
     match body {
-        Body::Commit { parts, entries } => write_commit(&mut content, parts, entries)?,
-        Body::Start { segment, logs } => write_start(&mut content, *segment, logs)?,
+        Body::Commit { parts, entries } => write_commit(out, parts, entries)?,
+        Body::Start { segment, logs } => write_start(out, *segment, logs)?,
     }
-    let length = 16 + content.len() + SIGNATURE_BYTES;
+    let length = out.len() + SIGNATURE_BYTES;
     if length > FRAME_BYTES_MAX {
         return Err(WriteFrameError::TooLarge);
     }
-    let length_field = u32::try_from(length).map_err(|_| WriteFrameError::TooLarge)?;
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&[VERSION, kind, 0, 0]);
-    bytes.extend_from_slice(&length_field.to_be_bytes());
-    let signed = sha256_of(&[&bytes, &content]);
+    let length = u32::try_from(length).map_err(|_| WriteFrameError::TooLarge)?;
+    let (head, content) = out.split_first_chunk_mut::<16>().ok_or(WriteFrameError::TooLarge)?;
+    let [m0, m1, m2, m3, v, k, r0, r1, ..] = *head;
+    let [l0, l1, l2, l3] = length.to_be_bytes();
+    let before_crc = [m0, m1, m2, m3, v, k, r0, r1, l0, l1, l2, l3];
+    let signed = sha256_of(&[&before_crc, content]);
     let signature = signer.sign(&[DOMAIN, &signed].concat())?;
-    content.extend_from_slice(&signature);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), &content);
-    bytes.extend_from_slice(&crc.to_be_bytes());
-    bytes.append(&mut content);
-    Ok(Written { bytes, hash: sha256_of(&[&signed, &signature]) })
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&before_crc), content);
+    let [c0, c1, c2, c3] = crc32c::crc32c_append(crc, &signature).to_be_bytes();
+    *head = [m0, m1, m2, m3, v, k, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3];
+    out.extend_from_slice(&signature);
+    Ok(sha256_of(&[&signed, &signature]))
 }
 
 fn write_commit(out: &mut Vec<u8>, parts: &[Part<'_>], entries: &[Entry<'_>]) -> Result<(), WriteFrameError> {

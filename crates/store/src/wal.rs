@@ -27,6 +27,9 @@ pub use read::{Position, ReadWalError, Segments, StoredEntry, Verified, VerifyWa
 pub const FIRST_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Size of every later segment, made ahead of need by a helper thread.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Memory kept for frames: a full batch of the writer's, rounded up. A fresh piece for every commit, each of another size, costs the
+/// writer as much as its signature.
+const FRAME_BYTES_KEPT: usize = 2 * 1024 * 1024;
 
 /// Where and how to write.
 #[derive(Clone, Debug)]
@@ -126,6 +129,8 @@ pub struct Wal {
     offset: u64,
     capacity: u64,
     poisoned: bool,
+    /// Memory of the last frame, for the next one.
+    frame: Vec<u8>,
     next: Option<JoinHandle<std::io::Result<()>>>,
     /// Held so that no other process writes here; released by the system when this process ends, however it ends.
     _lock: std::fs::File,
@@ -146,21 +151,27 @@ impl Wal {
         if self.poisoned {
             return Err(CommitError::Poisoned);
         }
-        let plan = plan(&self.state.logs, batch);
-        let body = |parts| Body::Commit { parts, entries: plan.entries.clone() };
-        let mut written = frame::write(self.state.next, &self.state.last, &body(plan.parts()), self.signer.as_ref())?;
-        if self.offset + written.bytes.len() as u64 > self.capacity {
-            self.roll(written.bytes.len() as u64)?;
-            written = frame::write(self.state.next, &self.state.last, &body(plan.parts()), self.signer.as_ref())?;
+        let mut plan = plan(&self.state.logs, batch);
+        let entries = std::mem::take(&mut plan.entries);
+        let body = Body::Commit { parts: plan.parts(), entries };
+        let (mut frame, signer) = (std::mem::take(&mut self.frame), Arc::clone(&self.signer));
+        let mut hash = frame::write_into(&mut frame, self.state.next, &self.state.last, &body, signer.as_ref())?;
+        if self.offset + frame.len() as u64 > self.capacity {
+            self.roll(frame.len() as u64)?;
+            hash = frame::write_into(&mut frame, self.state.next, &self.state.last, &body, signer.as_ref())?;
         }
-        let synced = self.segment.write_at(self.offset, &written.bytes).and_then(|()| self.segment.sync());
+        drop(body);
+        let synced = self.segment.write_at(self.offset, &frame).and_then(|()| self.segment.sync());
         if synced.is_err() {
             self.poisoned = true;
             return Err(CommitError::Poisoned);
         }
-        self.offset += written.bytes.len() as u64;
+        self.offset += frame.len() as u64;
         self.state.next += 1;
-        self.state.last = written.hash;
+        self.state.last = hash;
+        if frame.capacity() <= FRAME_BYTES_KEPT {
+            self.frame = frame;
+        }
         let receipts = plan.receipts();
         for log in plan.logs {
             self.state.logs.insert(log.origin.to_string(), log.after);

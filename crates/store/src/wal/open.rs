@@ -154,6 +154,7 @@ fn begin(options: WalOptions, signer: Arc<dyn Signer>, disk: Arc<dyn Disk>, lock
         offset,
         capacity,
         poisoned: false,
+        frame: Vec::new(),
         next: None,
         _lock: lock,
     })
@@ -209,6 +210,7 @@ fn recover(
         offset,
         capacity,
         poisoned: false,
+        frame: Vec::new(),
         next: None,
         _lock: lock,
     })
