@@ -6,6 +6,7 @@
 mod engine;
 mod error;
 mod feed;
+mod finder;
 mod keys;
 mod people;
 mod purge;
@@ -37,6 +38,7 @@ use engine::Pool;
 pub struct Store {
     pool: Pool,
     writer: Arc<writer::Writer>,
+    finder: Arc<finder::Finder>,
 }
 
 impl Store {
@@ -52,7 +54,8 @@ impl Store {
             Pool::Postgres(pool) => migrator(POSTGRES).run(pool).await?,
         }
         let writer = Arc::new(writer::Writer::start(pool.clone()));
-        Ok(Self { pool, writer })
+        let finder = Arc::new(finder::Finder::start(pool.clone()));
+        Ok(Self { pool, writer, finder })
     }
 
     /// Closes every connection; what waits in the writer's queue is refused.

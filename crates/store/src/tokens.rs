@@ -3,7 +3,6 @@
 use domain::session::LaunchKind;
 use domain::{ApprovalId, IntegrationId, Millis, SessionId, TaskName, TaskRef, TenantId};
 
-use crate::engine::{Bind, Statement};
 use crate::{Store, StoreError};
 
 /// A client assertion that must never be accepted again (RFC 7523 §3, `jti`).
@@ -136,33 +135,13 @@ pub enum IssueRefusal {
     PatientBudgetSpent,
 }
 
-const FIND_TICKET: Statement<1> = Statement::new(
-    "SELECT tenant, launcher, integration, task, patient_sealed, patient_tag, encounter_sealed, created_at, expires_at,
-            used_at
-     FROM ticket WHERE hash = $1",
-);
-
 impl Store {
-    /// The ticket whose SHA-256 is `hash`, used or not.
+    /// The ticket whose SHA-256 is `hash`, used or not; in one query with whatever else is looked up at the moment.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn find_ticket(&self, hash: &[u8; 32]) -> Result<Option<Ticket>, StoreError> {
-        let rows = self.pool.read(FIND_TICKET, [Bind::Blob(hash)]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let ticket = NewTicket {
-            hash: *hash,
-            tenant: row.parsed(0)?,
-            launcher: row.parsed(1)?,
-            integration: row.parsed(2)?,
-            task: row.parsed(3)?,
-            patient_sealed: row.blob(4)?,
-            patient_tag: row.bytes(5)?,
-            encounter_sealed: row.maybe_blob(6)?,
-            created_at: row.int(7)?,
-            expires_at: row.int(8)?,
-        };
-        Ok(Some(Ticket { ticket, used_at: row.maybe_int(9)? }))
+        self.finder.find(hash).await
     }
 
     /// Starts a session: uses the assertion, counts the patient, redeems the ticket and inserts the session, in one

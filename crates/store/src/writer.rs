@@ -5,7 +5,7 @@
 //! the commit leaves nothing; no answer is given before it. What a group does in its transaction is in `group.rs`.
 
 mod group;
-mod rows;
+pub(crate) mod rows;
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
-use crate::engine::{Bind, Row, Tx};
+use crate::engine::{Bind, Pool, Row, Tx};
 
 /// Numbers of rows a text is made for; the last is the largest group. Eight sizes of eight statements fit the hundred
 /// prepared statements that a connection keeps.
@@ -15,7 +15,7 @@ const SIZE_MAX: usize = 256;
 
 /// A statement over rows of `N` columns, `column1` never null: `@` stands for the rows of its one `VALUES`, where a row
 /// whose `column1` is NULL must be without effect; a `?` before it for a value that all rows share.
-pub(super) struct Many<const N: usize> {
+pub(crate) struct Many<const N: usize> {
     template: &'static str,
     texts: [Texts; SIZES.len()],
 }
@@ -70,12 +70,12 @@ macro_rules! bound {
 }
 
 impl<const N: usize> Many<N> {
-    pub(super) const fn new(template: &'static str) -> Self {
+    pub(crate) const fn new(template: &'static str) -> Self {
         Self { template, texts: [const { Texts { plain: OnceLock::new(), numbered: OnceLock::new() } }; SIZES.len()] }
     }
 
     /// What the statement returns for these rows; nothing is asked, when there are none.
-    pub(super) async fn rows(
+    pub(crate) async fn rows(
         &self,
         tx: &mut Tx,
         shared: Option<i64>,
@@ -97,9 +97,27 @@ impl<const N: usize> Many<N> {
         Ok(all)
     }
 
+    /// What a query that changes nothing returns for these rows, outside of any transaction.
+    pub(crate) async fn read(&self, pool: &Pool, rows: &[[Bind<'_>; N]]) -> Result<Vec<Row>, StoreError> {
+        let mut all = Vec::new();
+        for part in self.parts(rows) {
+            match pool {
+                Pool::Sqlite { readers, .. } => {
+                    let rows = bound!(part.text(false), part.binds(None)).fetch_all(readers).await?;
+                    all.extend(rows.into_iter().map(Row::Sqlite));
+                }
+                Pool::Postgres(pool) => {
+                    let rows = bound!(part.text(true), part.padded(None)).fetch_all(pool).await?;
+                    all.extend(rows.into_iter().map(Row::Postgres));
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// How many rows the statement touched. Cheaper than [`Many::rows`]: each row that SQLite's thread hands over wakes
     /// this one.
-    pub(super) async fn run(&self, tx: &mut Tx, rows: &[[Bind<'_>; N]]) -> Result<u64, StoreError> {
+    pub(crate) async fn run(&self, tx: &mut Tx, rows: &[[Bind<'_>; N]]) -> Result<u64, StoreError> {
         let mut touched = 0;
         for part in self.parts(rows) {
             touched += match tx {
