@@ -100,7 +100,7 @@ impl fmt::Display for Actions {
         Self::LETTERS
             .iter()
             .filter(|(_, action)| self.contains(*action))
-            .try_for_each(|(letter, _)| write!(f, "{letter}"))
+            .try_for_each(|(letter, _)| fmt::Write::write_char(f, *letter))
     }
 }
 
@@ -267,14 +267,16 @@ impl fmt::Display for Scope {
             Level::System => "system",
         };
         match self.resource {
-            ResourceMatch::Every => write!(f, "{level}/*.")?,
-            ResourceMatch::One(kind) => write!(f, "{level}/{kind}.")?,
+            ResourceMatch::Every => [level, "/*."].into_iter().try_for_each(|text| f.write_str(text))?,
+            ResourceMatch::One(kind) => {
+                [level, "/", kind.name(), "."].into_iter().try_for_each(|text| f.write_str(text))?
+            }
         }
         match (self.spelling, self.actions) {
             (Spelling::V1, Actions::V1_READ) => f.write_str("read")?,
             (Spelling::V1, Actions::V1_WRITE) => f.write_str("write")?,
             (Spelling::V1, Actions::ALL) => f.write_str("*")?,
-            (_, actions) => write!(f, "{actions}")?,
+            (_, actions) => actions.fmt(f)?,
         }
         let mut mark = '?';
         for (name, value) in self.filter.iter().flat_map(|filter| &filter.pairs) {
@@ -337,7 +339,7 @@ impl fmt::Display for ScopeSet {
             if index > 0 {
                 f.write_str(" ")?;
             }
-            write!(f, "{scope}")?;
+            scope.fmt(f)?;
         }
         Ok(())
     }

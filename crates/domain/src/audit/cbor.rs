@@ -112,6 +112,10 @@ pub fn split(record: AuditRecord) -> Result<Vec<AuditRecord>, EncodeError> {
     if record.phi.patients.len() > PATIENTS_MAX {
         return Err(EncodeError::Patients);
     }
+    // Nearly every record: nothing is copied then.
+    if record.phi.resources.iter().map(String::len).sum::<usize>() <= RESOURCES_BYTES_SOFT {
+        return Ok(vec![record]);
+    }
     let mut groups: Vec<Vec<String>> = vec![Vec::new()];
     let mut held = 0;
     for resource in &record.phi.resources {
@@ -218,10 +222,16 @@ fn write_id(e: &mut Encoder<&mut Vec<u8>>, id: Option<[u8; 16]>) -> Written {
 }
 
 fn write_digest(e: &mut Encoder<&mut Vec<u8>>, digest: &str) -> Written {
-    match unhex(digest) {
-        Some(bytes) => e.bytes(&bytes)?,
-        None => e.str(&cut(digest, NAME_BYTES_MAX))?,
-    };
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let even = !digest.is_empty() && digest.len().is_multiple_of(2) && digest.len() <= 2 * NAME_BYTES_MAX;
+    if !even || !digest.bytes().all(hex) {
+        e.str(&cut(digest, NAME_BYTES_MAX))?;
+        return Ok(());
+    }
+    let value = |byte: u8| if byte.is_ascii_digit() { byte - b'0' } else { byte - b'a' + 10 };
+    let pair = |pair: &[u8]| pair.iter().fold(0, |high, digit| high << 4 | value(*digit));
+    e.bytes_len((digest.len() / 2) as u64)?;
+    e.writer_mut().extend(digest.as_bytes().chunks_exact(2).map(pair));
     Ok(())
 }
 
@@ -243,7 +253,7 @@ pub fn finish(mut clear: Vec<u8>, nonce: &[u8], sealed: &[u8]) -> Result<Vec<u8>
 /// What is sealed, in plain.
 #[must_use]
 pub fn encode_phi(phi: &Phi) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
+    let mut out = Vec::with_capacity(1024);
     // Writing to a `Vec` cannot fail.
     let _ = write_phi(&mut Encoder::new(&mut out), phi);
     out
@@ -380,19 +390,6 @@ fn digest(d: &mut Decoder<'_>) -> Result<String, InvalidRecord> {
         return Ok(d.bytes()?.iter().map(|byte| format!("{byte:02x}")).collect());
     }
     Ok(d.str()?.to_owned())
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(2) || text.len() > 2 * NAME_BYTES_MAX {
-        return None;
-    }
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let pair = |pair: &[u8]| if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None };
-    text.as_bytes().chunks_exact(2).map(pair).collect()
 }
 
 /// A text of at most `max` bytes; a longer one is cut at a character and ends in `…`.
