@@ -5,6 +5,7 @@
 //! configuration names. Nothing here follows a `Location`.
 
 mod connector;
+mod pool;
 pub mod vet;
 
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::connector::Connector;
+use self::pool::Pool;
 use crate::settings::OutboundSettings;
 use crate::spool::{Spool, SpoolError, Spools};
 
@@ -29,15 +29,6 @@ const BUFFERED_KIB_MAX: u32 = 128 * 1024;
 pub const MEMORY_BYTES_MAX: usize = 1024 * 1024;
 /// Bodies of unknown length reserve memory in steps of this many KiB.
 const STEP_KIB: usize = 64;
-/// Idle connections kept per upstream; as many as may be in use at once under the benchmark's load.
-const IDLE_MAX: usize = 512;
-/// How long an idle connection is kept: shorter than the 60 s at which common servers close theirs.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Largest answer head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most header fields in an answer.
-const HEADERS_MAX: usize = 128;
-
 /// Why no usable answer came. Says nothing about addresses: to callers all of these look alike (NEG-151).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FetchError {
@@ -113,7 +104,7 @@ impl std::fmt::Debug for Received {
 /// The one way out. Cheap to clone; connections are shared.
 #[derive(Clone)]
 pub struct Outbound {
-    client: Client<Connector, Full<Bytes>>,
+    pool: Arc<Pool>,
     buffered: Arc<Semaphore>,
 }
 
@@ -123,15 +114,8 @@ impl Outbound {
     /// # Errors
     /// [`OpenOutboundError`] when trust anchors cannot be read.
     pub fn new(settings: &OutboundSettings) -> Result<Self, OpenOutboundError> {
-        let connector = Connector::new(settings)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            .build(connector);
-        Ok(Self { client, buffered: Arc::new(Semaphore::new(BUFFERED_KIB_MAX as usize)) })
+        let pool = Arc::new(Pool::new(Connector::new(settings)?));
+        Ok(Self { pool, buffered: Arc::new(Semaphore::new(BUFFERED_KIB_MAX as usize)) })
     }
 
     /// Sends one request and takes the whole answer. `Accept-Encoding: identity` is ours: what cannot be read cannot be judged.
@@ -166,16 +150,14 @@ impl Outbound {
         most: usize,
         spools: Option<&Spools>,
     ) -> Result<Received, FetchError> {
-        let response = self.client.request(request).await.map_err(|why| {
-            tracing::debug!(%why, "an outgoing call failed");
-            if why.is_connect() { FetchError::Unreachable } else { FetchError::Broken }
-        })?;
+        let (response, lent) = self.pool.send(request).await?;
         let (head, body) = response.into_parts();
         let encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
         if encoded || head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
             return Err(FetchError::Broken);
         }
         let Collected { body, spool, lease } = self.collect(body, most, spools).await?;
+        lent.put_back();
         Ok(Received { status: head.status, headers: head.headers, body, spool, lease })
     }
 
@@ -203,7 +185,7 @@ impl Outbound {
             {
                 let start = out.len() + data.len();
                 out.extend_from_slice(&data);
-                return spooled(body, out, start, most, announced, spools).await;
+                return Box::pin(spooled(body, out, start, most, announced, spools)).await;
             }
             if length > held_bytes {
                 held_bytes += self.hold(&mut held, (length - held_bytes).div_ceil(1024).max(STEP_KIB))?;

@@ -1,7 +1,6 @@
 //! Opens one connection: resolve, judge, connect to the judged address, TLS 1.3.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +10,6 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -63,10 +61,18 @@ impl Connector {
         let allow_private = settings.allow_private.iter().map(|host| host.to_ascii_lowercase()).collect();
         Ok(Self(Arc::new(Inner { allow_private, tls: TlsConnector::from(Arc::new(config)) })))
     }
+
+    /// A new connection to the host of a URL.
+    pub(super) async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.0.connect(uri)).await {
+            Ok(done) => done,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")),
+        }
+    }
 }
 
 impl Inner {
-    async fn connect(&self, uri: Uri) -> io::Result<Stream> {
+    async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
         let refused = |why: &'static str| io::Error::new(io::ErrorKind::PermissionDenied, why);
         let secure = match uri.scheme_str() {
             Some("https") => true,
@@ -106,36 +112,10 @@ impl Inner {
     }
 }
 
-impl tower::Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        Box::pin(async move {
-            match tokio::time::timeout(CONNECT_TIMEOUT, inner.connect(uri)).await {
-                Ok(done) => done,
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")),
-            }
-        })
-    }
-}
-
 /// An open connection.
 pub(super) enum Stream {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
 }
 
 impl Read for Stream {
