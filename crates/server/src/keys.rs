@@ -82,9 +82,24 @@ struct Inner {
 
 #[derive(Default)]
 struct Held {
-    keys: HashMap<Name, Arc<Material>>,
+    /// Each tenant's keys, oldest first: what is looked for is nearly always among the newest.
+    keys: HashMap<String, Vec<HeldKey>>,
     /// Token signers per tenant, newest last; `retired_at` where the key no longer signs.
     tokens: HashMap<String, Vec<HeldSigner>>,
+}
+
+/// A key by its purpose and id.
+struct HeldKey {
+    purpose: Purpose,
+    kid: String,
+    material: Arc<Material>,
+}
+
+impl Held {
+    fn find(&self, tenant: &str, purpose: Purpose, kid: &str) -> Option<&Arc<Material>> {
+        let keys = self.keys.get(tenant)?;
+        keys.iter().rev().find(|key| key.purpose == purpose && key.kid == kid).map(|key| &key.material)
+    }
 }
 
 /// A token signer, and when it stopped signing.
@@ -161,9 +176,8 @@ impl KeyRing {
         let (month, next) = (month_of(now), month_of(first_of_next_month(now)));
         let mut missing = Vec::new();
         let mut want = |tenant: &str, purpose, kid: String| {
-            let name = Name { tenant: tenant.to_owned(), purpose, kid };
-            if !held.keys.contains_key(&name) {
-                missing.push(name);
+            if held.find(tenant, purpose, &kid).is_none() {
+                missing.push(Name { tenant: tenant.to_owned(), purpose, kid });
             }
         };
         for tenant in &self.0.tenants {
@@ -215,7 +229,7 @@ impl KeyRing {
         for row in rows {
             let Some(purpose) = Purpose::from_name(&row.purpose) else { continue };
             let name = Name::from_row(row.tenant, purpose, &row.kid);
-            let known = self.0.held.read().keys.get(&name).cloned();
+            let known = self.0.held.read().find(&name.tenant, purpose, &name.kid).cloned();
             let material = match known {
                 Some(material) => material,
                 None => Arc::new(self.unwrap(&name, &row.wrapped)?),
@@ -223,7 +237,11 @@ impl KeyRing {
             if let Material::Token(signer) = material.as_ref() {
                 fresh.tokens.entry(name.tenant.clone()).or_default().push((signer.clone(), row.retired_at));
             }
-            fresh.keys.entry(name).or_insert(material);
+            // Of two by one name the older counts.
+            if fresh.find(&name.tenant, purpose, &name.kid).is_none() {
+                let Name { tenant, purpose, kid } = name;
+                fresh.keys.entry(tenant).or_default().push(HeldKey { purpose, kid, material });
+            }
         }
         *self.0.held.write() = fresh;
         Ok(())
@@ -240,9 +258,12 @@ impl KeyRing {
     }
 
     fn get(&self, tenant: &str, purpose: Purpose, kid: &str) -> Result<Arc<Material>, KeyError> {
-        let name = Name { tenant: tenant.to_owned(), purpose, kid: kid.to_owned() };
-        let found = self.0.held.read().keys.get(&name).cloned();
-        found.ok_or(KeyError::Missing { tenant: name.tenant, purpose: purpose.name(), kid: name.kid })
+        let found = self.0.held.read().find(tenant, purpose, kid).cloned();
+        found.ok_or_else(|| KeyError::Missing {
+            tenant: tenant.to_owned(),
+            purpose: purpose.name(),
+            kid: kid.to_owned(),
+        })
     }
 
     /// Whether this tenant (or `_system`) has keys here.
@@ -362,9 +383,15 @@ impl KeyRing {
     #[must_use]
     pub fn patient_tags(&self, tenant: &str, upstream: &str, id: &str) -> Vec<[u8; 16]> {
         let held = self.0.held.read();
-        let keys = held.keys.iter().filter(|(name, _)| name.tenant == tenant && name.purpose == Purpose::AuditTag);
+        let keys = held.keys.get(tenant).into_iter().flatten().filter(|key| key.purpose == Purpose::AuditTag);
         let text = patient_text(upstream, id);
-        keys.filter_map(|(_, key)| Some(key.tag_key().ok()?.tag(text.as_bytes()))).collect()
+        keys.filter_map(|key| Some(key.material.tag_key().ok()?.tag(text.as_bytes()))).collect()
+    }
+
+    /// Whether [`KeyRing::audit_key`] has one.
+    #[must_use]
+    pub fn has_audit_key(&self, tenant: &str, now: Millis) -> bool {
+        self.0.held.read().find(tenant, Purpose::AuditSeal, &month_of(now).to_string()).is_some()
     }
 
     /// The key that seals this tenant's records of the month of `now`.
