@@ -151,14 +151,15 @@ impl Upstream {
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let renewed = match tokio::time::timeout(self.limits.timeout, self.credential(Some(&credential))).await {
+        let renewed = Box::pin(self.credential(Some(&credential)));
+        let renewed = match tokio::time::timeout(self.limits.timeout, renewed).await {
             Ok(Ok(renewed)) => renewed,
             _ => return Ok(answer),
         };
         match (&credential, &renewed) {
             (Credential::None, _) => Ok(answer),
             (Credential::Fixed(old), Credential::Fixed(new)) if old == new => Ok(answer),
-            _ => self.sent(request(&uri, call)?, &renewed, started, spools).await,
+            _ => Box::pin(self.sent(request(&uri, call)?, &renewed, started, spools)).await,
         }
     }
 

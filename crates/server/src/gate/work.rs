@@ -39,7 +39,7 @@ impl Gate {
     pub(super) async fn work(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
         match interaction {
             Interaction::Bundle(submission) if submission.kind == SubmissionKind::Batch => {
-                self.batch(job, submission).await
+                Box::pin(self.batch(job, submission)).await
             }
             Interaction::Bundle(submission) => match submission.whole() {
                 // One refusal refuses the whole (BA-03).
@@ -90,7 +90,7 @@ impl Gate {
                 {
                     return self.denied(job, denial).await;
                 }
-                match self.ask_consents(tenant, rules, &caller.session).await {
+                match Box::pin(self.ask_consents(tenant, rules, &caller.session)).await {
                     Ok(consents) => consents,
                     Err(refusal) => return self.deny(trace, caller, refusal).await,
                 }
@@ -109,7 +109,7 @@ impl Gate {
         let Job { tenant, trace, caller, .. } = *job;
         if denial.reason == Reason::TypeUnexpected {
             let phi = trace.phi(&caller.session);
-            self.audit.alert(&tenant.settings.id, denial.reason.code(), &denial.says, phi).await;
+            Box::pin(self.audit.alert(&tenant.settings.id, denial.reason.code(), &denial.says, phi)).await;
         }
         self.deny(trace, caller, denial.into()).await
     }
@@ -139,7 +139,7 @@ impl Gate {
             };
             let (verdict, large) = match spool {
                 None => (policy::verify(answered, &mut seal), None),
-                Some(spool) => self.judged_apart(tenant, answered, spool).await,
+                Some(spool) => Box::pin(self.judged_apart(tenant, answered, spool)).await,
             };
             match verdict {
                 Verdict::Released(released) => break (released, large, lease),
@@ -163,7 +163,9 @@ impl Gate {
         if let (Err(refusal), false) = (&alive, wrote) {
             return self.deny(trace, caller, refusal.clone()).await;
         }
-        self.raise(job, released.findings()).await;
+        if !released.findings().is_empty() {
+            Box::pin(self.raise(job, released.findings())).await;
+        }
         let absent = released.reason() == Some(Reason::NotFound);
         let digest = large.as_ref().map(|large| large.digest.as_str());
         let record = trace.released(&caller.session, &caller.standing, &released, wrote, digest);

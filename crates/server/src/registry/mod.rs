@@ -188,7 +188,7 @@ impl Registry {
     pub async fn reached(&self, feed: u64) -> bool {
         if self.feed() < feed {
             // A failed or slow poll answers by what was reached.
-            let _ = tokio::time::timeout(REACH_WAIT, self.poll()).await;
+            let _ = tokio::time::timeout(REACH_WAIT, Box::pin(self.poll())).await;
         }
         self.feed() >= feed
     }
