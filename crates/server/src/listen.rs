@@ -135,8 +135,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = service_fn(move |request| {
-        // On the heap at once: hyper moves what it is given, and a request's whole state is some kilobytes.
-        let answer = Box::pin(handler(request, peer));
+        let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();

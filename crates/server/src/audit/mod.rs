@@ -233,20 +233,27 @@ impl Audit {
     ///
     /// # Errors
     /// [`RecordError`]; then what the record was for must not happen.
-    pub async fn append(&self, slot: Slot, record: AuditRecord) -> Result<Receipt, RecordError> {
-        let core = &self.0.core;
-        let now = core.stamps.at_least(core.clock.now());
-        if !core.keys.has_audit_key(&record.tenant, now) && core.keys.knows(&record.tenant) {
-            // Once a month at most; its own memory, so that every other record is spared the room.
-            Box::pin(core.keys.ensure(now)).await?;
-        }
-        let leaves = core.seal(record)?;
-        let (answer, answered) = oneshot::channel();
-        core.queue.push(slot, leaves, Some(answer))?;
-        match tokio::time::timeout(APPEND_DEADLINE, answered).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(RecordError::Closed),
-            Err(_) => Err(RecordError::Deadline),
+    pub fn append(
+        &self,
+        slot: Slot,
+        record: AuditRecord,
+    ) -> impl Future<Output = Result<Receipt, RecordError>> + Send + use<'_> {
+        // On the heap, since a future is moved whole into every one that awaits it.
+        let record = Box::new(record);
+        async move {
+            let core = &self.0.core;
+            let now = core.stamps.at_least(core.clock.now());
+            if !core.keys.has_audit_key(&record.tenant, now) && core.keys.knows(&record.tenant) {
+                // Once a month at most.
+                Box::pin(core.keys.ensure(now)).await?;
+            }
+            let (answer, answered) = oneshot::channel();
+            core.queue.push(slot, core.seal(*record)?, Some(answer))?;
+            match tokio::time::timeout(APPEND_DEADLINE, answered).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(RecordError::Closed),
+                Err(_) => Err(RecordError::Deadline),
+            }
         }
     }
 

@@ -62,17 +62,27 @@ impl Audit {
     ///
     /// # Errors
     /// [`RecordError`]: nothing may be changed.
-    pub async fn intend(&self, slot: Slot, record: AuditRecord, permit: WritePermit) -> Result<Intended, RecordError> {
-        let receipt = self.append(slot, record).await?;
-        Ok(Intended { permit, receipt })
+    pub fn intend(
+        &self,
+        slot: Slot,
+        record: AuditRecord,
+        permit: WritePermit,
+    ) -> impl Future<Output = Result<Intended, RecordError>> + Send + use<'_> {
+        let appended = self.append(slot, record);
+        async move { Ok(Intended { permit, receipt: appended.await? }) }
     }
 
     /// Makes the record of a release durable; only then can the release be answered. On an error the body is dropped.
     ///
     /// # Errors
     /// [`RecordError`]: nothing may be released.
-    pub async fn record(&self, slot: Slot, record: AuditRecord, released: Released) -> Result<Recorded, RecordError> {
-        let receipt = self.append(slot, record).await?;
-        Ok(Recorded { released, receipt })
+    pub fn record(
+        &self,
+        slot: Slot,
+        record: AuditRecord,
+        released: Released,
+    ) -> impl Future<Output = Result<Recorded, RecordError>> + Send + use<'_> {
+        let appended = self.append(slot, record);
+        async move { Ok(Recorded { released, receipt: appended.await? }) }
     }
 }

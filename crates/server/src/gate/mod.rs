@@ -147,7 +147,9 @@ impl Gate {
                 self.audit.count_unauthenticated(tenant, refusal.reason, peer);
                 return Answer::unauthenticated(refusal);
             }
-            Err((refusal, Some(session))) => return self.refuse(trace.denied(&session, None, &refusal), refusal).await,
+            Err((refusal, Some(session))) => {
+                return Box::pin(self.refuse(trace.denied(&session, None, &refusal), refusal)).await;
+            }
         };
         let snapshot = self.registry.snapshot();
         let Some(rules) = snapshot.rules(tenant) else {
@@ -159,7 +161,7 @@ impl Gate {
             return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing));
         }
         let held = if takes_body {
-            match self.room.take(request.headers(), body).await {
+            match Box::pin(self.room.take(request.headers(), body)).await {
                 Ok(held) => Some(held),
                 Err(refusal) => return self.deny(&trace, &caller, refusal).await,
             }
@@ -177,7 +179,8 @@ impl Gate {
         let proofs = self.open_proofs(known, &interaction, bytes);
         let (tenant, trace, caller, proofs, room) = (known, &trace, &caller, &proofs, Room::Spool);
         let job = work::Job { tenant, rules, trace, caller, proofs, room };
-        self.work(&job, interaction, head.if_none_match).await
+        // In its own memory: a future is moved whole into every one that awaits it, and this one is the bulk of all above.
+        Box::pin(self.work(&job, interaction, head.if_none_match)).await
     }
 
     /// Who is asking: a verified token of a live session, whose approval stands.
@@ -233,7 +236,7 @@ impl Gate {
     }
 
     async fn deny(&self, trace: &record::Trace, caller: &Caller, refusal: Refusal) -> Answer {
-        self.refuse(trace.denied(&caller.session, Some(&caller.standing), &refusal), refusal).await
+        Box::pin(self.refuse(trace.denied(&caller.session, Some(&caller.standing), &refusal), refusal)).await
     }
 
     /// A refusal is recorded like a release; if that fails the answer is 503, which tells nothing either.

@@ -124,7 +124,7 @@ impl Gate {
         let (released, large, _lease) = loop {
             // The lease bounds what all answers together may hold; it is given back once the body is on its way.
             let Sent { answered, spool, lease } = match next {
-                Next::Ask(permit) => self.broker.send_held(&tenant.settings.id, permit, room).await,
+                Next::Ask(permit) => Box::pin(self.broker.send_held(&tenant.settings.id, permit, room)).await,
                 Next::Write(permit) => {
                     // An end that came meanwhile counts before anything is changed.
                     if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
@@ -134,7 +134,7 @@ impl Gate {
                     let record = trace.intended(&caller.session, &caller.standing, &permit);
                     let Ok(intended) = self.audit.intend(slot, record, permit).await else { return unrecorded() };
                     wrote = true;
-                    self.broker.write_held(&tenant.settings.id, intended).await
+                    Box::pin(self.broker.write_held(&tenant.settings.id, intended)).await
                 }
             };
             let (verdict, large) = match spool {

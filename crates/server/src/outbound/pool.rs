@@ -77,7 +77,7 @@ impl Pool {
             let used = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
-                None => self.connect(&uri).await?,
+                None => Box::pin(self.connect(&uri)).await?,
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
