@@ -34,6 +34,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Most header fields in a request; browsers send about 20.
 const HEADERS_MAX: usize = 64;
+/// Longest that a request under way may take to its end once the server stops: less than the 30 s after which orchestrators kill.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often certificate files are looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Serves until `stop` turns true, then lets requests under way finish.
+    /// Serves until `stop` turns true, then lets requests under way finish; when this returns, no connection is left.
     pub async fn serve<H, F, B>(self, handler: H, mut stop: watch::Receiver<bool>)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
@@ -100,14 +102,18 @@ impl Listener {
         }
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let permit = tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+                _ = stop.changed() => break,
+            };
+            let Ok(permit) = permit else { return };
             let (stream, peer) = tokio::select! {
                 accepted = self.tcp.accept() => match accepted {
                     Ok(accepted) => accepted,
                     // Out of file descriptors or a peer gone before accept: neither is a reason to stop listening.
                     Err(_) => { tokio::time::sleep(Duration::from_millis(20)).await; continue; }
                 },
-                _ = stop.changed() => return,
+                _ = stop.changed() => break,
             };
             let (handler, acceptor, stop) = (handler.clone(), acceptor.clone(), stop.clone());
             tokio::spawn(async move {
@@ -123,6 +129,10 @@ impl Listener {
                 }
             });
         }
+        // Not even the backlog is to wait for those that leave.
+        drop(self.tcp);
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let _ = permits.acquire_many(all).await;
     }
 }
 
@@ -151,7 +161,10 @@ where
         _ = serving.as_mut() => {}
         _ = stop.changed() => {
             serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
+            // One that takes longer is cut off; a change it asked for runs on by itself.
+            if tokio::time::timeout(LEAVE_TIMEOUT, serving).await.is_err() {
+                tracing::warn!(%peer, "a connection was cut off at the end");
+            }
         }
     }
 }

@@ -88,12 +88,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Lets requests under way finish, then closes the ledger.
+    /// Lets requests under way finish, and changes also where nobody waits for them; then closes the ledger.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         for task in self.tasks {
             let _ = task.await;
         }
+        self.parts.gate.close().await;
         self.parts.audit.close().await;
         // Connections that close by themselves do so later, while someone may already be reading or moving the files.
         self.parts.store.close().await;

@@ -8,6 +8,7 @@ mod answer;
 mod batch;
 mod body;
 mod capability;
+mod change;
 mod consents;
 mod head;
 mod large;
@@ -55,6 +56,7 @@ pub struct Gate {
     absent: AbsentBudget,
     room: body::Room,
     consented: consents::Known,
+    changes: change::Changes,
 }
 
 struct Tenant {
@@ -63,6 +65,7 @@ struct Tenant {
 }
 
 /// What is known of a request once its bearer is verified.
+#[derive(Clone)]
 struct Caller {
     session: Arc<Session>,
     standing: Standing,
@@ -98,7 +101,13 @@ impl Gate {
             absent: AbsentBudget::default(),
             room: body::Room::default(),
             consented: consents::Known::default(),
+            changes: change::Changes::default(),
         }
+    }
+
+    /// Waits for the changes under way; the ledger must be open until then. Further ones are refused.
+    pub async fn close(&self) {
+        self.changes.close().await;
     }
 
     /// Answers one request below `/{tenant}/fhir`; `below` is the raw path after it.

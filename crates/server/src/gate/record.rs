@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use domain::audit::{AuditRecord, Kind, Outcome, Phase, Phi};
-use domain::{Session, Subject, TenantId};
+use domain::{Reason, Session, Subject, TenantId};
 use policy::{Released, WritePermit};
 
 use super::head::Head;
@@ -17,6 +17,7 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024;
 const AGENT_BYTES_MAX: usize = 256;
 
 /// What every record of one request shares.
+#[derive(Clone)]
 pub struct Trace {
     tenant: String,
     request_id: [u8; 16],
@@ -135,6 +136,16 @@ impl Trace {
         record.phi.attributes.push(("upstream.status".to_owned(), released.upstream_status().to_string()));
         record
     }
+}
+
+/// The second record of a change of which it is not known what became, from the first.
+pub fn lost(intended: &AuditRecord) -> AuditRecord {
+    let mut record = intended.clone();
+    record.phase = Phase::Outcome;
+    record.outcome = Outcome::Failed;
+    record.decision.reason = Reason::OutcomeUnknown.code().to_owned();
+    record.object.status = 500;
+    record
 }
 
 /// The kind of record an interaction makes.

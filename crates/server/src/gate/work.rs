@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Millis, Reason, Session};
+use domain::audit::Phi;
+use domain::{Millis, Reason, Session, TenantId};
 use fhir::request::{Interaction, SubmissionKind};
 use policy::{
     Ask, BinaryProof, Consents, Decision, Denial, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit,
@@ -10,7 +11,7 @@ use policy::{
 
 use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
-use crate::audit::Lane;
+use crate::audit::{Audit, Lane};
 use crate::broker::{Room, Sent};
 use crate::error::Refusal;
 use crate::registry::{Registry, Standing};
@@ -120,23 +121,14 @@ impl Gate {
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
         let mut seal = |bytes: &[u8]| self.keys.seal_page(&tenant.settings.id, bytes).ok();
-        let mut wrote = false;
         let (released, large, _lease) = loop {
-            // The lease bounds what all answers together may hold; it is given back once the body is on its way.
-            let Sent { answered, spool, lease } = match next {
-                Next::Ask(permit) => Box::pin(self.broker.send_held(&tenant.settings.id, permit, room)).await,
-                Next::Write(permit) => {
-                    // An end that came meanwhile counts before anything is changed.
-                    if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
-                        return self.deny(trace, caller, refusal).await;
-                    }
-                    let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
-                    let record = trace.intended(&caller.session, &caller.standing, &permit);
-                    let Ok(intended) = self.audit.intend(slot, record, permit).await else { return unrecorded() };
-                    wrote = true;
-                    Box::pin(self.broker.write_held(&tenant.settings.id, intended)).await
-                }
+            let permit = match next {
+                Next::Ask(permit) => permit,
+                Next::Write(permit) => return Box::pin(self.change(job, slot, permit)).await,
             };
+            // The lease bounds what all answers together may hold; it is given back once the body is on its way.
+            let Sent { answered, spool, lease } =
+                Box::pin(self.broker.send_held(&tenant.settings.id, permit, room)).await;
             let (verdict, large) = match spool {
                 None => (policy::verify(answered, &mut seal), None),
                 Some(spool) => Box::pin(self.judged_apart(tenant, answered, spool)).await,
@@ -157,29 +149,20 @@ impl Gate {
                 Verdict::Consents(_) => return overloaded(),
             }
         };
-        // An end that came while the upstream was answering counts (DESIGN, step 2). What was changed by then is recorded
-        // as changed, and not shown.
-        let alive = self.alive(&self.registry.snapshot(), &caller.session);
-        if let (Err(refusal), false) = (&alive, wrote) {
-            return self.deny(trace, caller, refusal.clone()).await;
+        // An end that came while the upstream was answering counts (DESIGN, step 2).
+        if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
+            return self.deny(trace, caller, refusal).await;
         }
         if !released.findings().is_empty() {
-            Box::pin(self.raise(job, released.findings())).await;
+            let phi = || trace.phi(&caller.session);
+            Box::pin(raise(&self.audit, &self.registry, &tenant.settings.id, released.findings(), phi)).await;
         }
         let absent = released.reason() == Some(Reason::NotFound);
         let digest = large.as_ref().map(|large| large.digest.as_str());
-        let record = trace.released(&caller.session, &caller.standing, &released, wrote, digest);
-        let recorded = match self.audit.record(slot, record, released).await {
-            Ok(recorded) => recorded,
-            Err(_) if wrote => {
-                let says = "it is not on record what became of the change; read before trying again";
-                return Answer::unrecorded(Refusal::new(Reason::OutcomeUnknown, says));
-            }
-            Err(_) => return unrecorded(),
+        let record = trace.released(&caller.session, &caller.standing, &released, false, digest);
+        let Ok(recorded) = self.audit.record(slot, record, released).await else {
+            return Answer::unrecorded(unrecorded());
         };
-        if let Err(refusal) = alive {
-            return self.deny(trace, caller, refusal).await;
-        }
         if absent {
             self.absent(job).await;
         }
@@ -192,7 +175,7 @@ impl Gate {
     }
 
     /// Counts an answer that says "not there", and lets it leave as every other of its kind.
-    async fn absent(&self, job: &Job<'_>) {
+    pub(super) async fn absent(&self, job: &Job<'_>) {
         let Job { tenant, trace, caller, .. } = *job;
         let most = caller.standing.approval.terms.budgets.absent_per_session;
         let count = self.absent.count(&caller.session.id, caller.session.expires_at, self.clock.now());
@@ -229,30 +212,35 @@ impl Gate {
             })
             .collect()
     }
+}
 
-    /// Alerts for what the upstream did wrong; a filter it ignored is not trusted again until proved (DESIGN, step 6).
-    async fn raise(&self, job: &Job<'_>, findings: &[Finding]) {
-        let (tenant, trace, caller) = (job.tenant, job.trace, job.caller);
-        for finding in findings {
-            let (code, says) = match finding {
-                Finding::ForeignMatch { kind, param } => {
-                    self.registry.poison(&tenant.settings.id, *kind, param).await;
-                    let says = format!(
-                        "the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter"
-                    );
-                    ("upstream-ignored-filter", says)
-                }
-                Finding::ForeignLink => {
-                    ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned())
-                }
-                Finding::Rewritten { kind } => {
-                    let says = format!("the upstream stored another {kind} than was written, or says so");
-                    ("upstream-rewrote", says)
-                }
-                _ => ("upstream-finding", "the upstream's answer broke a rule".to_owned()),
-            };
-            self.audit.alert(&tenant.settings.id, code, &says, trace.phi(&caller.session)).await;
-        }
+/// Alerts for what the upstream did wrong; a filter it ignored is not trusted again until proved (DESIGN, step 6).
+pub(super) async fn raise(
+    audit: &Audit,
+    registry: &Registry,
+    tenant: &TenantId,
+    findings: &[Finding],
+    phi: impl Fn() -> Phi,
+) {
+    for finding in findings {
+        let (code, says) = match finding {
+            Finding::ForeignMatch { kind, param } => {
+                registry.poison(tenant, *kind, param).await;
+                let says = format!(
+                    "the upstream ignored `{param}` in a search of {kind}; such searches are refused until `hilum check` proves the filter"
+                );
+                ("upstream-ignored-filter", says)
+            }
+            Finding::ForeignLink => {
+                ("upstream-foreign-link", "a page link led away from the upstream and was dropped".to_owned())
+            }
+            Finding::Rewritten { kind } => {
+                let says = format!("the upstream stored another {kind} than was written, or says so");
+                ("upstream-rewrote", says)
+            }
+            _ => ("upstream-finding", "the upstream's answer broke a rule".to_owned()),
+        };
+        audit.alert(tenant, code, &says, phi()).await;
     }
 }
 
@@ -265,10 +253,10 @@ fn still_alive(registry: &Registry, session: &Session, now: Millis) -> bool {
         && snapshot.standing(&session.approval, now).is_ok_and(fits)
 }
 
-fn overloaded() -> Answer {
+pub(super) fn overloaded() -> Answer {
     Answer::unrecorded(Refusal::new(Reason::Overloaded, "too many requests are being worked on; try again"))
 }
 
-fn unrecorded() -> Answer {
-    Answer::unrecorded(Refusal::new(Reason::RecordFailed, "the audit record could not be made durable"))
+pub(super) fn unrecorded() -> Refusal {
+    Refusal::new(Reason::RecordFailed, "the audit record could not be made durable")
 }
