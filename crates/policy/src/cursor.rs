@@ -5,7 +5,7 @@ use fhir::request::{Include, Summary, View};
 use fhir::{Id, ResourceType};
 
 /// First byte of every encoded cursor; golden files hold every version ever written.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Longest encoded cursor: the scope text (16 KiB) and an upstream link (8 KiB) with room for the view and what follows.
 const ENCODED_MAX: usize = 32 * 1024;
 /// Longest life of a page link: the life of the longest session is bound apart, by the token.
@@ -33,6 +33,15 @@ pub(crate) enum Pages {
     Everything,
 }
 
+/// Where on an upstream's page a page begins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Start {
+    /// How many matches come before it that were released.
+    pub(crate) offset: u32,
+    /// Which match it is: it counts more than its place, since the upstream's page may have changed.
+    pub(crate) name: String,
+}
+
 /// Where the next page lies upstream, and whom the link belongs to.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PageCursor {
@@ -42,6 +51,12 @@ pub struct PageCursor {
     pub(crate) kind: ResourceType,
     pub(crate) path: String,
     pub(crate) query: String,
+    /// Whether it is asked for by a form.
+    pub(crate) form: bool,
+    /// How many matches a page has.
+    pub(crate) size: Option<u32>,
+    /// Where the page begins; none of a version that knew whole pages only.
+    pub(crate) start: Option<Start>,
     pub(crate) view: View,
     pub(crate) narrowed_by: Option<&'static str>,
     pub(crate) pages: Pages,
@@ -106,6 +121,12 @@ impl PageCursor {
             Pages::History(id) => put_text(&mut out, id.as_str()),
             Pages::Everything => {}
         }
+        out.extend(self.size.unwrap_or(0).to_be_bytes());
+        out.extend([u8::from(self.form), u8::from(self.start.is_some())]);
+        if let Some(start) = &self.start {
+            out.extend(start.offset.to_be_bytes());
+            put_text(&mut out, &start.name);
+        }
         out
     }
 
@@ -130,7 +151,7 @@ impl PageCursor {
                 }
                 (0, flags & 2 != 0, summary, NO_SLICE)
             }
-            VERSION => {
+            2 | VERSION => {
                 let [pages_of, pretty, summary] = reader.array()?;
                 if pretty > 1 {
                     return Err(InvalidCursor);
@@ -172,11 +193,23 @@ impl PageCursor {
             (_, 2) => Pages::Everything,
             _ => return Err(InvalidCursor),
         };
+        let (mut form, mut size, mut start) = (false, None, None);
+        if version == VERSION {
+            size = Some(u32::from_be_bytes(reader.array()?)).filter(|size| *size > 0);
+            let [by_form, starts] = reader.array()?;
+            if by_form > 1 || starts > 1 {
+                return Err(InvalidCursor);
+            }
+            form = by_form == 1;
+            if starts == 1 {
+                start = Some(Start { offset: u32::from_be_bytes(reader.array()?), name: reader.text()?.to_owned() });
+            }
+        }
         if !reader.0.is_empty() {
             return Err(InvalidCursor);
         }
         let view = View { elements, summary, pretty };
-        Ok(Self { session, scope, kind, path, query, view, narrowed_by, pages, expires_at })
+        Ok(Self { session, scope, kind, path, query, form, size, start, view, narrowed_by, pages, expires_at })
     }
 }
 
@@ -253,6 +286,9 @@ fn every_version_reads_as_it_was_written() {
         kind: ResourceType::OBSERVATION,
         path: "Observation".into(),
         query: "_getpages=7".into(),
+        form: false,
+        size: None,
+        start: None,
         view,
         narrowed_by: Some("patient"),
         pages: Pages::Search { includes: Vec::new(), revincludes: Vec::new(), slice: None, rest: Vec::new() },
@@ -273,9 +309,13 @@ fn every_version_reads_as_it_was_written() {
         rest: vec!["status=final".into()],
     };
     let second = PageCursor { pages, ..cursor.clone() };
-    let hex: String = second.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/page-cursor-2.hex").trim());
-    for pages in [second.pages.clone(), Pages::History("O1".parse().unwrap()), Pages::Everything] {
+    let written = bytes(include_str!("../tests/golden/page-cursor-2.hex"));
+    assert!(PageCursor::decode(&written).is_ok_and(|again| again == second), "without its size");
+    let start = Some(Start { offset: 3, name: "Observation/O4".into() });
+    let third = PageCursor { form: true, size: Some(20), start, ..second };
+    let hex: String = third.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../tests/golden/page-cursor-3.hex").trim());
+    for pages in [third.pages.clone(), Pages::History("O1".parse().unwrap()), Pages::Everything] {
         let cursor = PageCursor { pages, ..cursor.clone() };
         assert!(PageCursor::decode(&cursor.encode()).is_ok_and(|again| again == cursor));
     }

@@ -167,6 +167,12 @@ impl Permit {
         self.0.remark
     }
 
+    /// How many bytes of earlier answers are kept for what is to be released.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.0.shape.kept_bytes()
+    }
+
     /// Joins the call to its answer; the permit is used up.
     pub fn answered(self, answer: UpstreamAnswer) -> Answered {
         Answered { plan: self.0, answer }

@@ -4,8 +4,9 @@ use fhir::request::{Include, Search};
 use fhir::{Id, ResourceType};
 
 use crate::consent::ConsentsBuilder;
-use crate::cursor::PageCursor;
+use crate::cursor::{PageCursor, Start};
 use crate::permit::UpstreamCall;
+use crate::released::Finding;
 use crate::verify::submission::Transaction;
 use crate::verify::write::Writing;
 
@@ -16,11 +17,11 @@ pub(crate) enum Shape {
     /// This version of an instance; `after` is its call, while the instance as it is now is being asked for.
     Vread { id: Id, version: Id, after: Option<UpstreamCall> },
     /// Versions of this instance; `after` as above.
-    History { id: Id, page: Option<PageCursor>, applied: String, after: Option<UpstreamCall> },
+    History { id: Id, page: Option<PageCursor>, applied: String, after: Option<UpstreamCall>, filling: Filling },
     /// A searchset.
     Search(Box<SearchShape>),
     /// A searchset over all types.
-    Everything { page: Option<PageCursor>, applied: String },
+    Everything { page: Option<PageCursor>, applied: String, filling: Filling },
     /// A Binary, and what proves that it may be had.
     Binary(BinaryShape),
     /// A step of a write.
@@ -48,6 +49,8 @@ pub(crate) struct SearchShape {
     pub(crate) applied: String,
     /// The page this is, if it is not the first.
     pub(crate) page: Option<PageCursor>,
+    /// The page as far as it is there.
+    pub(crate) filling: Filling,
     /// The slices of the scope, where each is asked for by a search of its own.
     pub(crate) union: Option<Union>,
     /// Of each code the last so many.
@@ -56,6 +59,34 @@ pub(crate) struct SearchShape {
     pub(crate) hops: Vec<Hop>,
     /// The search itself, while hops are being asked.
     pub(crate) waiting: Option<Search>,
+}
+
+/// A page that is put together from several of the upstream's.
+#[derive(Default)]
+pub(crate) struct Filling {
+    /// How many matches it is to have; where that was not asked for, as many as the upstream's first page.
+    pub(crate) size: Option<u32>,
+    /// Where on the upstream's page at hand it begins.
+    pub(crate) start: Option<Start>,
+    /// The entries that earlier pages of the upstream's gave.
+    pub(crate) entries: String,
+    /// How many matches are among them.
+    pub(crate) matches: u32,
+    /// Upstream pages asked on for.
+    pub(crate) calls: u16,
+    /// What was held back so far.
+    pub(crate) filtered: u32,
+    /// The upstream put an outcome of its own there.
+    pub(crate) remarks: bool,
+    /// What was found out about the upstream so far.
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Filling {
+    /// Of a first page, or of the one a cursor leads to.
+    pub(crate) fn of(size: Option<u32>, start: Option<Start>) -> Self {
+        Self { size, start, ..Self::default() }
+    }
 }
 
 /// Slices of one type that no single search expresses: each is searched by itself, and a resource belongs to the first
@@ -132,6 +163,15 @@ pub(crate) enum ProvedBy {
 }
 
 impl Shape {
+    /// How much it holds of answers that were judged.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Search(shape) => shape.filling.entries.len() + shape.last.as_ref().map_or(0, |last| last.bytes),
+            Self::Everything { filling, .. } | Self::History { filling, .. } => filling.entries.len(),
+            _ => 0,
+        }
+    }
+
     /// `Type/id` of what a write is to change.
     pub(crate) fn targets(&self) -> Vec<String> {
         match self {

@@ -9,6 +9,7 @@ mod connect;
 mod consents;
 mod edit;
 mod everything;
+mod fill;
 mod history;
 mod hops;
 mod judge;
@@ -116,16 +117,16 @@ fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step
             Ok(document) => read(plan, id, Some(version), document.root(), &document, answer, seal).into(),
             Err(part) => Step::Done(*part),
         },
-        Shape::History { id, page, applied, .. } => match read_answer(answer, Asked::Instance) {
-            Ok(document) => history::step(plan, id, page.as_ref(), applied, &document, seal),
+        Shape::History { id, page, applied, filling, .. } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => history::step(plan, id, (page.as_ref(), applied), filling, &document, seal),
             Err(part) => Step::Done(*part),
         },
         Shape::Search(shape) => match read_answer(answer, Asked::List) {
             Ok(document) => search::step(plan, shape, &document, seal),
             Err(part) => Step::Done(*part),
         },
-        Shape::Everything { page, applied } => match read_answer(answer, Asked::Instance) {
-            Ok(document) => everything::step(plan, page.as_ref(), applied, &document, seal),
+        Shape::Everything { page, applied, filling } => match read_answer(answer, Asked::Instance) {
+            Ok(document) => everything::step(plan, (page.as_ref(), applied), filling, &document, seal),
             Err(part) => Step::Done(*part),
         },
         Shape::Consents(builder) => consents::step(plan, builder, answer),

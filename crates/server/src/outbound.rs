@@ -198,6 +198,15 @@ impl Outbound {
         Ok(Collected { body: out, spool: None, lease: Lease(held) })
     }
 
+    /// A share of the memory for what is kept of answers.
+    pub(crate) fn keep(&self, bytes: usize) -> Result<Lease, FetchError> {
+        let mut held = None;
+        if bytes > 0 {
+            self.hold(&mut held, bytes.div_ceil(1024))?;
+        }
+        Ok(Lease(held))
+    }
+
     /// Reserves `kib` more; never waits, since two that wait for each other would hold half each for ever.
     fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, kib: usize) -> Result<usize, FetchError> {
         let wanted = u32::try_from(kib).map_err(|_| FetchError::TooLarge)?;

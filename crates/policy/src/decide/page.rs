@@ -5,8 +5,8 @@ use fhir::ResourceType;
 
 use super::{Denial, Frame, search};
 use crate::cursor::{PageCursor, Pages};
-use crate::permit::{Plan, UpstreamCall};
-use crate::shape::{SearchShape, Shape, Union};
+use crate::permit::{Plan, UpstreamBody, UpstreamCall, Verb};
+use crate::shape::{Filling, SearchShape, Shape, Union};
 
 pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCursor>) -> Result<Plan, Denial> {
     let cursor = cursor
@@ -19,7 +19,14 @@ pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCur
         .ok_or_else(|| {
             Denial::new(Reason::PageInvalid, "this page link belongs to another session or is too old; search again")
         });
-    let call = |cursor: &PageCursor| UpstreamCall::get(cursor.path.clone(), cursor.query.clone());
+    let call = |cursor: &PageCursor| match cursor.form {
+        false => UpstreamCall::get(cursor.path.clone(), cursor.query.clone()),
+        true => UpstreamCall {
+            verb: Verb::Post,
+            body: Some(UpstreamBody::Form(cursor.query.clone())),
+            ..UpstreamCall::get(cursor.path.clone(), "")
+        },
+    };
     // The grant is looked at first: without it nothing is said of the link (p1).
     let action = match cursor.as_ref().map(|cursor| &cursor.pages) {
         Ok(Pages::History(_) | Pages::Everything) => Actions::READ,
@@ -29,6 +36,7 @@ pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCur
     frame.check_type(kind)?;
     let cursor = cursor?;
     let view = cursor.view.clone();
+    let filling = Filling::of(cursor.size, cursor.start.clone());
     match &cursor.pages {
         Pages::Search { includes, revincludes, slice, rest } => {
             if let Some(param) = cursor.narrowed_by
@@ -42,6 +50,7 @@ pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCur
                 revincludes: revincludes.clone(),
                 union: slice.map(|at| Union { at, rest: rest.clone() }),
                 page: Some(cursor.clone()),
+                filling,
                 ..SearchShape::default()
             };
             let call = call(&cursor);
@@ -51,12 +60,12 @@ pub(super) fn plan(frame: &Frame<'_>, kind: ResourceType, cursor: Option<PageCur
             frame.check_instance(kind, id)?;
             let now = UpstreamCall::get(format!("{kind}/{id}"), "");
             let (after, applied) = (Some(call(&cursor)), String::new());
-            let shape = Shape::History { id: id.clone(), page: Some(cursor.clone()), applied, after };
+            let shape = Shape::History { id: id.clone(), page: Some(cursor.clone()), applied, after, filling };
             Ok(frame.plan("page", kind, now, shape, view, action))
         }
         Pages::Everything => {
             frame.check_operation(Operation::Everything)?;
-            let shape = Shape::Everything { page: Some(cursor.clone()), applied: String::new() };
+            let shape = Shape::Everything { page: Some(cursor.clone()), applied: String::new(), filling };
             Ok(frame.plan("page", kind, call(&cursor), shape, view, action))
         }
     }

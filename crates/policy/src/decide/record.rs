@@ -6,7 +6,7 @@ use fhir::{Id, ResourceType};
 
 use super::{Denial, Frame, other_patient};
 use crate::permit::{Plan, UpstreamCall};
-use crate::shape::{BinaryShape, Shape};
+use crate::shape::{BinaryShape, Filling, Shape};
 
 /// SMART v2 puts an instance's history under `r` (VR-19).
 pub(super) fn history(frame: &Frame<'_>, mut history: History) -> Result<Plan, Denial> {
@@ -18,7 +18,8 @@ pub(super) fn history(frame: &Frame<'_>, mut history: History) -> Result<Plan, D
     let applied = view.appended_to(query.clone());
     let now = UpstreamCall::get(format!("{kind}/{}", history.id), "");
     let after = Some(UpstreamCall::get(format!("{kind}/{}/_history", history.id), query));
-    let shape = Shape::History { id: history.id, page: None, applied, after };
+    let filling = Filling::of(history.count, None);
+    let shape = Shape::History { id: history.id, page: None, applied, after, filling };
     Ok(frame.plan("history", kind, now, shape, view, Actions::READ))
 }
 
@@ -38,7 +39,8 @@ pub(super) fn everything(frame: &Frame<'_>, mut everything: Everything) -> Resul
     let view = std::mem::take(&mut everything.view);
     let applied = view.appended_to(query.clone());
     let call = UpstreamCall::get(format!("{kind}/{}/$everything", everything.id), query);
-    Ok(frame.plan("everything", kind, call, Shape::Everything { page: None, applied }, view, Actions::READ))
+    let filling = Filling::of(everything.count, None);
+    Ok(frame.plan("everything", kind, call, Shape::Everything { page: None, applied, filling }, view, Actions::READ))
 }
 
 /// A Binary says of itself at most to whom it belongs: what proves it is a released link or its security context.

@@ -11,10 +11,13 @@ use super::record::{check_compartment, page_size};
 use super::slices::{self, Slices};
 use super::{Denial, Frame, hops, other_patient};
 use crate::permit::{Plan, UpstreamBody, UpstreamCall, Verb};
-use crate::shape::{Last, SearchShape, Shape, Union};
+use crate::shape::{Filling, Last, SearchShape, Shape, Union};
 
 /// An id no server gives out: 64 characters of one kind. Sent where a search can match nothing.
 const NO_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Matches on a page of a union of slices, where the caller does not say: as many as common servers give.
+const UNION_COUNT: u32 = 20;
 
 /// Most types a bare id is spelled out for; the widest list R4 gives a parameter short of "any" has ten.
 const SPELLED_OUT_MAX: usize = 12;
@@ -50,7 +53,8 @@ pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial
     search.total = None;
     let applied = search.shown_query();
     let view = std::mem::take(&mut search.view);
-    let mut shape = SearchShape { empty: named.empty, narrowed_by, applied, hops, ..SearchShape::default() };
+    let filling = Filling::of(search.count, None);
+    let mut shape = SearchShape { empty: named.empty, narrowed_by, applied, hops, filling, ..SearchShape::default() };
     if named.empty {
         search.params =
             vec![Param { name: "_id", kind: ParamKind::Token, modifier: None, values: vec![NO_ID.to_owned()] }];
@@ -72,6 +76,10 @@ pub(super) fn plan(frame: &Frame<'_>, mut search: Search) -> Result<Plan, Denial
     shape.revincludes.clone_from(&search.revincludes);
     let mut query = search.canonical_query();
     if let (Slices::Several(several), false) = (slices, named.empty) {
+        // Where one slice ends and the next begins is no page's end, so their pages need a size of our own.
+        let size = search.count.unwrap_or(UNION_COUNT.min(frame.rules.count_max));
+        search.count = Some(size);
+        shape.filling.size = Some(size);
         let mut queries = several.into_iter().map(|params| {
             let mut one = search.clone();
             one.params.extend(params);

@@ -9,17 +9,15 @@ use fhir::json::{Document, Value, quote_into};
 use super::edit::Edits;
 use super::judge::{self, Refusal};
 use super::{Part, Sealer, identity, label, links, project, walk};
-use crate::cursor::{PageCursor, Pages};
+use crate::cursor::{PageCursor, Pages, Start};
 use crate::outcome;
-use crate::permit::{Plan, UpstreamCall};
+use crate::permit::{Plan, UpstreamBody, UpstreamCall};
 use crate::released::{Counts, Finding};
 
 /// Most entries in one page, includes counted: far above any `_count` we send.
 const ENTRIES_MAX: usize = 5_000;
 /// Longest next link taken from an upstream.
 const NEXT_BYTES_MAX: usize = 8 * 1024;
-/// Most pages passed over because nothing on them is released.
-const EMPTY_PAGES_MAX: u16 = 20;
 
 /// An entry that is released.
 pub(super) struct Accepted<'d> {
@@ -29,6 +27,10 @@ pub(super) struct Accepted<'d> {
     pub(super) edits: Edits,
     pub(super) included: bool,
     pub(super) clause: u32,
+    /// Of a version, how it came about.
+    pub(super) method: Option<&'static str>,
+    /// A match of another page, here only where an include leads to it.
+    pub(super) cut: bool,
 }
 
 /// What came of all entries.
@@ -36,6 +38,8 @@ pub(super) struct Accepted<'d> {
 pub(super) struct Judged<'d> {
     pub(super) accepted: Vec<Accepted<'d>>,
     pub(super) filtered: u32,
+    /// How many matches the upstream's page has, whatever became of them.
+    pub(super) seen: u32,
     /// The upstream put an outcome of its own there.
     pub(super) remarks: bool,
     pub(super) findings: Vec<Finding>,
@@ -77,7 +81,7 @@ pub(super) fn accept<'d>(
     let mut edits = Edits::default();
     let clause = judge::judge(&plan.cx, kind, &id, letters, resource)?;
     walk::walk(&plan.cx, kind, resource, &mut edits, &mut links(seal))?;
-    Ok(Accepted { kind, id, resource, edits, included, clause })
+    Ok(Accepted { kind, id, resource, edits, included, clause, method: None, cut: false })
 }
 
 /// References among the released keep their display.
@@ -96,46 +100,63 @@ pub(super) fn next_url(bundle: Value<'_>) -> Option<String> {
     next.get_str("url").map(Cow::into_owned)
 }
 
-/// That link as a cursor, if it stays on the upstream (PG-01, PG-06).
-pub(super) fn next_page(
-    plan: &Plan,
-    bundle: Value<'_>,
-    narrowed_by: Option<&'static str>,
-    pages: Pages,
-    findings: &mut Vec<Finding>,
-) -> Option<PageCursor> {
+/// That link as a call, if it stays on the upstream (PG-01, PG-06).
+pub(super) fn next_call(plan: &Plan, bundle: Value<'_>, findings: &mut Vec<Finding>) -> Option<UpstreamCall> {
     let url = next_url(bundle)?;
     let Some((path, query)) = below_base(&url, &plan.cx.upstream_base) else {
         findings.push(Finding::ForeignLink);
         return None;
     };
-    Some(cursor(plan, path.to_owned(), query.to_owned(), narrowed_by, pages))
+    Some(UpstreamCall::get(path, query))
 }
 
-/// The page behind one of which nothing is released: an empty page that leads on would tell that something is hidden on it.
-pub(super) fn past_empty(plan: &Plan, empty: bool, next: Option<&PageCursor>) -> Option<UpstreamCall> {
-    let next = next.filter(|_| empty && plan.steps < EMPTY_PAGES_MAX)?;
-    Some(UpstreamCall::get(next.path.clone(), next.query.clone()))
+/// Where a page begins.
+pub(super) struct Next {
+    /// The upstream's page.
+    pub(super) at: UpstreamCall,
+    /// Where on it.
+    pub(super) start: Option<Start>,
 }
 
 /// A cursor of this session to another page of the same answer.
 pub(super) fn cursor(
     plan: &Plan,
-    path: String,
-    query: String,
+    size: Option<u32>,
+    Next { at, start }: Next,
     narrowed_by: Option<&'static str>,
     pages: Pages,
 ) -> PageCursor {
+    let (query, form) = match at.body {
+        Some(UpstreamBody::Form(form)) => (form, true),
+        _ => (at.query, false),
+    };
     PageCursor {
         session: plan.cx.session,
         scope: plan.cx.scope.clone(),
         kind: plan.kind,
-        path,
+        path: at.path,
         query,
+        form,
+        size,
+        start,
         view: plan.view.clone(),
         narrowed_by,
         pages,
         expires_at: plan.cx.links_expire_at,
+    }
+}
+
+/// The address of the page at hand: its own cursor's, or what was asked for at `base`.
+pub(super) fn own_url(
+    plan: &Plan,
+    base: String,
+    (page, applied): (Option<&PageCursor>, &str),
+    seal: &mut Sealer<'_>,
+) -> String {
+    match page {
+        Some(cursor) => page_url(plan, cursor, seal).unwrap_or(base),
+        None if applied.is_empty() => base,
+        None => format!("{base}?{applied}"),
     }
 }
 

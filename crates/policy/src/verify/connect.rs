@@ -63,9 +63,13 @@ pub(super) fn keep_connected(cx: &Context, shape: &SearchShape, judged: &mut Jud
         }
         first = false;
     }
-    let before = judged.accepted.len();
-    judged.accepted.retain(|entry| !entry.included || kept.contains(&name(entry)));
-    judged.filtered += u32::try_from(before - judged.accepted.len()).unwrap_or(u32::MAX);
+    let mut dropped = 0;
+    judged.accepted.retain(|entry| {
+        let keeps = !entry.included || kept.contains(&name(entry));
+        dropped += u32::from(!keeps && !entry.cut);
+        keeps
+    });
+    judged.filtered += dropped;
 }
 
 /// Visits the instances that `resource` refers to by this include.

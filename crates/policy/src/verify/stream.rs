@@ -6,17 +6,18 @@
 use std::ops::Range;
 
 use domain::{Actions, Reason};
-use fhir::json::stream::{BundleReader, StreamError};
+use fhir::json::stream::{BundleReader, Head, StreamError};
 use fhir::json::{Document, Value};
 
-use super::bundle::{self, Accepted, Judged};
+use super::bundle::{self, Accepted, Judged, Next};
+use super::fill::{self, GATHERED_BYTES_MAX};
 use super::tally::{Lead, Tally};
-use super::{Part, Sealer, Step, Verdict, connect, is_json, label, release, search, too_costly, verify};
+use super::{Part, Sealer, Step, Verdict, connect, everything, is_json, label, release, search, too_costly, verify};
 use crate::decide::Denial;
 use crate::grants::EITHER;
-use crate::permit::{Answered, Permit, Plan, STEPS_MAX};
+use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamCall};
 use crate::released::{Counts, Finding};
-use crate::shape::Shape;
+use crate::shape::{Filling, Shape};
 
 /// Longest answer that is read whole after all, where one of its entries is too large to be judged apart.
 const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -58,6 +59,7 @@ struct Found {
     letters: &'static [Actions],
     tally: Tally,
     filtered: u32,
+    seen: u32,
     remarks: bool,
     findings: Vec<Finding>,
 }
@@ -130,6 +132,33 @@ fn interrupted() -> Denial {
     Denial::new(Reason::Overloaded, "the answer could not be kept while it was judged; try again")
 }
 
+/// The first pass: what may be released, and the Bundle without its entries.
+fn first(plan: &Plan, shape: &Shape, source: &mut dyn Source) -> Result<Result<(Found, Head), Passed>, Interrupted> {
+    let broken = || Ok(Err(Passed::Step(Box::new(Part::broken().into()))));
+    let letters: &[Actions] = if matches!(shape, Shape::Search(_)) { &[Actions::SEARCH] } else { &EITHER };
+    let mut found =
+        Found { letters, tally: Tally::default(), filtered: 0, seen: 0, remarks: false, findings: Vec::new() };
+    let mut reader = BundleReader::new();
+    let mut index = 0;
+    while let Some(chunk) = source.chunk(index)? {
+        let read = reader.push(chunk, &mut |entry| {
+            judge(plan, shape, entry.document.root(), entry.range.clone(), &mut found);
+        });
+        match read {
+            Ok(()) if found.tally.too_much() => return Ok(Err(Passed::Step(Box::new(Step::Denied(too_costly()))))),
+            Ok(()) => {}
+            Err(StreamError::Limit(_)) => return Ok(Err(Passed::Whole)),
+            Err(_) => return broken(),
+        }
+        index += 1;
+    }
+    match reader.finish() {
+        Ok(head) => Ok(Ok((found, head))),
+        Err(StreamError::Limit(_)) => Ok(Err(Passed::Whole)),
+        Err(_) => broken(),
+    }
+}
+
 fn step(
     plan: &Plan,
     shape: &mut Shape,
@@ -138,52 +167,88 @@ fn step(
     seal: &mut Sealer<'_>,
 ) -> Result<Passed, Interrupted> {
     let broken = || Ok(Passed::Step(Box::new(Part::broken().into())));
-    let letters: &[Actions] = if matches!(shape, Shape::Search(_)) { &[Actions::SEARCH] } else { &EITHER };
-    let mut found = Found { letters, tally: Tally::default(), filtered: 0, remarks: false, findings: Vec::new() };
-    let mut reader = BundleReader::new();
-    let mut index = 0;
-    while let Some(chunk) = source.chunk(index)? {
-        let read = reader.push(chunk, &mut |entry| {
-            judge(plan, shape, entry.document.root(), entry.range.clone(), &mut found);
-        });
-        match read {
-            Ok(()) if found.tally.too_much() => return Ok(Passed::Step(Box::new(Step::Denied(too_costly())))),
-            Ok(()) => {}
-            Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
-            Err(_) => return broken(),
-        }
-        index += 1;
-    }
-    let head = match reader.finish() {
-        Ok(head) => head,
-        Err(StreamError::Limit(_)) => return Ok(Passed::Whole),
-        Err(_) => return broken(),
+    let (mut found, head) = match first(plan, shape, source)? {
+        Ok(found) => found,
+        Err(passed) => return Ok(passed),
     };
     let Ok(head) = Document::parse(head.bytes()) else { return broken() };
     if bundle::entries(head.root(), "searchset").is_none_or(|inline| !inline.is_empty()) {
         return broken();
     }
-    found.tally.sort();
-    let dropped = found.tally.keep_connected();
-    let filtered = found.filtered.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
     // Links and findings are those of a page in memory, which had these results.
-    let mut judged = Judged { filtered, remarks: found.remarks, ..Judged::default() };
+    let mut judged = Judged { filtered: found.filtered, seen: found.seen, remarks: found.remarks, ..Judged::default() };
     judged.findings = std::mem::take(&mut found.findings);
-    let empty = found.tally.len() == 0;
-    let links = match shape {
-        Shape::Search(shape) => search::links(plan, shape, head.root(), empty, &mut judged, seal),
-        Shape::Everything { page, applied } => {
-            super::everything::links(plan, page.as_ref(), applied, head.root(), empty, &mut judged, seal)
+    let includes = matches!(shape, Shape::Search(shape) if search::includes(shape));
+    let Some(filling) = filling_of(shape) else { return broken() };
+    filling.learn(head.root(), judged.seen);
+    let over = found.tally.cut(filling.start.take(), filling.wants(), includes).filter(|_| !judged.left_out());
+    let fits = found.tally.bytes() + filling.entries.len() as u64 <= GATHERED_BYTES_MAX as u64;
+    let mut next = over.map(|start| fill::here(plan, start));
+    if next.is_none()
+        && let Some(call) = following(plan, shape, head.root(), &mut judged)
+    {
+        let Some(filling) = filling_of(shape) else { return broken() };
+        if fits {
+            gather(&found, filling, source)?;
+            return Ok(Passed::Step(Box::new(fill::ask_on(filling, judged, call))));
+        }
+        // Too much to be held while more is asked: the page ends here, full or not.
+        next = Some(Next { at: call, start: None });
+    }
+    let (own, next) = match shape {
+        Shape::Search(shape) => search::links(plan, shape, next, seal),
+        Shape::Everything { page, applied, filling } => {
+            everything::links(plan, (page.as_ref(), applied), filling.size, next, seal)
         }
         _ => return broken(),
     };
-    let (own, next) = match links {
-        Ok(links) => links,
-        Err(call) => return Ok(Passed::Step(Box::new(Step::Next(call)))),
-    };
+    let Some(filling) = filling_of(shape) else { return broken() };
+    if !filling.is_single() {
+        if !fits {
+            return Ok(Passed::Step(Box::new(Step::Denied(fill::too_costly()))));
+        }
+        gather(&found, filling, source)?;
+        let part = match shape {
+            Shape::Search(shape) => search::whole(plan, shape, judged, &own, next.as_deref(), seal),
+            Shape::Everything { filling, .. } => everything::whole(plan, filling, judged, &own, next.as_deref(), seal),
+            _ => return broken(),
+        };
+        return Ok(Passed::Step(Box::new(part.into())));
+    }
+    filling.add_to(&mut judged);
+    found.tally.sort();
+    let dropped = found.tally.keep_connected();
+    judged.filtered = judged.filtered.saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
     let mut begun = Vec::new();
     bundle::begin(&mut begun, "searchset", &own, next.as_deref());
     write(plan, found, judged, begun, source, sink, seal).map(|part| Passed::Step(Box::new(part.into())))
+}
+
+fn filling_of(shape: &mut Shape) -> Option<&mut Filling> {
+    match shape {
+        Shape::Search(shape) => Some(&mut shape.filling),
+        Shape::Everything { filling, .. } => Some(filling),
+        _ => None,
+    }
+}
+
+fn following(plan: &Plan, shape: &mut Shape, head: Value<'_>, judged: &mut Judged<'_>) -> Option<UpstreamCall> {
+    match shape {
+        Shape::Search(shape) => search::following(plan, shape, head, judged),
+        _ => bundle::next_call(plan, head, &mut judged.findings),
+    }
+}
+
+/// Puts what was found to what earlier pages gave.
+fn gather(found: &Found, filling: &mut Filling, source: &mut dyn Source) -> Result<(), Interrupted> {
+    let mut raw = Vec::new();
+    for (_, _, range, included, _) in found.tally.entries() {
+        raw.clear();
+        source.read(range, &mut raw)?;
+        let document = Document::parse(&raw).map_err(|_| Interrupted)?;
+        filling.put(document.root().get("resource").ok_or(Interrupted)?, included, None);
+    }
+    Ok(())
 }
 
 /// One entry of the first pass.
@@ -192,12 +257,16 @@ fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, found:
     match shape {
         Shape::Search(shape) if shape.empty => judged.filtered = 1,
         Shape::Search(shape) => search::judge_entry(plan, shape, entry, &mut judged, &mut |_| None),
-        _ => match entry.get("resource").map(|found| bundle::accept(plan, found, &EITHER, false, &mut |_| None)) {
-            Some(Ok(accepted)) => judged.accepted.push(accepted),
-            _ => judged.filtered = 1,
-        },
+        _ => {
+            judged.seen = 1;
+            match entry.get("resource").map(|found| bundle::accept(plan, found, &EITHER, false, &mut |_| None)) {
+                Some(Ok(accepted)) => judged.accepted.push(accepted),
+                _ => judged.filtered = 1,
+            }
+        }
     }
     found.filtered = found.filtered.saturating_add(judged.filtered);
+    found.seen = found.seen.saturating_add(judged.seen);
     found.remarks |= judged.remarks;
     for finding in judged.findings {
         if !found.findings.contains(&finding) {
@@ -208,12 +277,11 @@ fn judge(plan: &Plan, shape: &Shape, entry: Value<'_>, range: Range<u64>, found:
     for Accepted { kind, id, resource, included, clause, .. } in judged.accepted {
         let at = tally.keep(kind, &id, range.clone(), included, clause, || label(kind, &id, resource));
         let Shape::Search(shape) = shape else { continue };
-        for include in shape.includes.iter().filter(|include| include.iterate || !included) {
-            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| {
-                tally.link(at, Lead::Include, kind, &id);
-            });
+        for include in &shape.includes {
+            let lead = Lead::Include { iterates: include.iterate };
+            connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| tally.link(at, lead, kind, &id));
         }
-        for include in shape.revincludes.iter().filter(|_| included) {
+        for include in &shape.revincludes {
             let lead = Lead::Reverse { iterates: include.iterate };
             connect::refers_to(&plan.cx, include, kind, resource, &mut |(kind, id)| tally.link(at, lead, kind, &id));
         }

@@ -4,16 +4,23 @@ use std::ops::Range;
 
 use fhir::ResourceType;
 
+use crate::cursor::Start;
+
 /// Most bytes of ids and links remembered: with 100,000 entries of 40 bytes this stays under 12 MiB.
 const BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Most resources named one by one, as many as a page in memory may have; of more it is said how many.
 const NAMED_MAX: usize = 5_000;
 
 /// An entry that may be released.
+#[derive(Clone, Copy)]
 struct Kept {
     kind: ResourceType,
     included: bool,
+    /// A match of another page, here only where an include leads to it.
+    cut: bool,
     clause: u32,
+    /// Its name among the labels, where it has one.
+    label: Option<u32>,
     /// Where its id stands among the names.
     id: (u32, u8),
     start: u64,
@@ -23,8 +30,11 @@ struct Kept {
 /// How one entry leads to another.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Lead {
-    /// It refers to it by an include.
-    Include,
+    /// It refers to it by an include, that may be one which iterates.
+    Include {
+        /// Whether it does.
+        iterates: bool,
+    },
     /// It refers to it by a reverse include, that may be one which iterates.
     Reverse {
         /// Whether it does.
@@ -65,8 +75,9 @@ impl Tally {
         let at = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
         let id = self.name(id);
         let length = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX);
-        self.kept.push(Kept { kind, included, clause, id, start: range.start, length });
-        if self.labels.len() < NAMED_MAX {
+        let named = (self.labels.len() < NAMED_MAX).then_some(at);
+        self.kept.push(Kept { kind, included, cut: false, clause, label: named, id, start: range.start, length });
+        if named.is_some() {
             self.labels.push(label());
         }
         at
@@ -91,6 +102,33 @@ impl Tally {
     /// Whether more was to be remembered than may be; then nothing of the answer is released.
     pub(super) fn too_much(&self) -> bool {
         self.too_much
+    }
+
+    /// As `fill::cut`: marks what is on another page.
+    pub(super) fn cut(&mut self, start: Option<Start>, wants: usize, includes: bool) -> Option<Start> {
+        let name = |entry: &Kept| format!("{}/{}", entry.kind, self.text(entry.id));
+        let from = start.map_or(0, |start| {
+            let mut matches = self.kept.iter().filter(|entry| !entry.included);
+            matches.position(|entry| name(entry) == start.name).unwrap_or(start.offset as usize)
+        });
+        let until = from.saturating_add(wants);
+        let mut matches = self.kept.iter().filter(|entry| !entry.included);
+        let over = matches
+            .nth(until)
+            .map(|entry| Start { offset: u32::try_from(until).unwrap_or(u32::MAX), name: name(entry) });
+        for (at, entry) in self.kept.iter_mut().filter(|entry| !entry.included).enumerate() {
+            entry.cut = at < from || at >= until;
+            entry.included = entry.cut;
+        }
+        if !includes {
+            self.kept.retain(|entry| !entry.cut);
+        }
+        over
+    }
+
+    /// How long the entries are together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept.iter().map(|entry| u64::from(entry.length)).sum()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -124,7 +162,8 @@ impl Tally {
         self.find(kind, id).is_some()
     }
 
-    /// As `connect::keep_connected`: drops what came along and is not led to; gives back how many. Sorts anew.
+    /// As `connect::keep_connected` and `fill::in_order`: drops what came along and is not led to, and gives back how many;
+    /// what stays stands behind the matches, once each and by name. Sorts anew.
     pub(super) fn keep_connected(&mut self) -> usize {
         if self.kept.iter().all(|entry| !entry.included) {
             return 0;
@@ -142,7 +181,7 @@ impl Tally {
             let mut more = false;
             for (from, to, lead) in &ends {
                 let led = match lead {
-                    Lead::Include if is(&kept, *from) => *to,
+                    Lead::Include { iterates } if is(if *iterates { &kept } else { &matches }, *from) => *to,
                     Lead::Reverse { iterates } if is(if *iterates { &kept } else { &matches }, *to) => *from,
                     _ => continue,
                 };
@@ -157,15 +196,32 @@ impl Tally {
                 break;
             }
         }
-        let before = self.kept.len();
+        let mut dropped = 0;
         let mut marks = kept.iter();
-        self.kept.retain(|_| marks.next() == Some(&true));
-        // Names of dropped entries are not named.
-        let mut marks = kept.iter();
-        self.labels.retain(|_| marks.next() == Some(&true));
+        self.kept.retain(|entry| {
+            let keeps = marks.next() == Some(&true);
+            dropped += usize::from(!keeps && !entry.cut);
+            keeps
+        });
         self.links = Vec::new();
         self.sort();
-        before - self.kept.len()
+        let (mut along, mut seen) = (Vec::new(), None);
+        for at in &self.sorted {
+            let key = self.key(*at);
+            let Some(entry) = self.kept.get(*at as usize) else { continue };
+            let is_match = |at: &u32| self.kept.get(*at as usize).is_some_and(|entry| !entry.included);
+            let first = self.sorted.partition_point(|at| self.key(*at) < key);
+            let again = self.sorted.iter().skip(first).take_while(|at| self.key(**at) == key).any(is_match);
+            if entry.included && !again && seen != key {
+                along.push(*at);
+                seen = key;
+            }
+        }
+        let order: Vec<u32> =
+            (0..).zip(&self.kept).filter(|(_, entry)| !entry.included).map(|(at, _)| at).chain(along).collect();
+        self.kept = order.iter().filter_map(|at| self.kept.get(*at as usize).copied()).collect();
+        self.sort();
+        dropped
     }
 
     /// Kind, id, bytes, whether it came along, and the clause that admits it.
@@ -178,7 +234,11 @@ impl Tally {
 
     /// The names of what is released, for the record.
     pub(super) fn into_labels(self) -> Vec<String> {
-        let mut labels = self.labels;
+        let mut all = self.labels;
+        let mut labels: Vec<String> = Vec::with_capacity(self.kept.len().min(NAMED_MAX));
+        for at in self.kept.iter().filter_map(|entry| entry.label) {
+            labels.extend(all.get_mut(at as usize).map(std::mem::take));
+        }
         if self.kept.len() > labels.len() {
             labels.push(format!("+{}", self.kept.len() - labels.len()));
         }

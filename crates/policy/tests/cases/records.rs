@@ -117,7 +117,7 @@ fn a_history_of_somebody_else_is_a_history_of_nothing() {
     // A page of nothing leads on silently; the calls end.
     let page = bundle_of("history", &[version("O2", "1", &subject("Patient/P2"))], &next_link("https://ehr/r4?page=2"));
     let ran_ = ran(&world(KOBS), target, &[now.clone(), (target, page.clone()), ("?page=2", page)]);
-    assert!(ran_.calls.len() <= 20, "{}", ran_.calls.len());
+    assert!(ran_.calls.len() <= 101, "{}", ran_.calls.len());
     assert_eq!(ran_.released().body(), absent.body());
     assert_eq!(status(&ran(&world(KOBS), target, &[now, (target, bundle_of("searchset", &[], ""))])), 502);
 }
@@ -163,7 +163,12 @@ fn pg_04_a_link_of_one_kind_is_no_link_of_another() {
     let own = version("O1", "2", &subject("Patient/P1"));
     let next = next_link("https://ehr/r4?page=2");
     let history = "Observation/O1/_history";
-    let known = [("Observation/O1", own.clone()), (history, bundle_of("history", std::slice::from_ref(&own), &next))];
+    let behind = bundle_of("history", &[version("O1", "1", &subject("Patient/P1"))], "");
+    let known = [
+        ("Observation/O1", own.clone()),
+        (history, bundle_of("history", std::slice::from_ref(&own), &next)),
+        ("?page=2", behind),
+    ];
     let found = cursors(&world(KPO), history, &known).remove(0);
     assert!(PageCursor::decode(&found.encode()).unwrap() == found);
     let page = |world: &World, target: &str, cursor: &PageCursor| world.get_page(target, Some(cursor.clone())).unwrap();
@@ -183,7 +188,8 @@ fn pg_04_a_link_of_one_kind_is_no_link_of_another() {
     );
     // `$everything` needs its operation on every page.
     let target = "Patient/P1/$everything";
-    let found = cursors(&world(KPO), target, &[(target, bundle(&["P1"], &next))]).remove(0);
+    let found =
+        cursors(&world(KPO), target, &[(target, bundle(&["P1"], &next)), ("?page=2", bundle(&["O1"], ""))]).remove(0);
     assert!(matches!(page(&world(KPO), "Patient?_hilum=t", &found), Decision::Permit(_)));
     assert!(
         matches!(page(&World::new(KPO), "Patient?_hilum=t", &found), Decision::Deny(d) if d.reason == Reason::OperationRefused)
@@ -244,7 +250,7 @@ fn pages_of_hidden_things_are_passed_over() {
             ("?page=3", set(&[resource("O1")], "")),
         ];
         let released = ran(&world(KPO), target, &known).released();
-        assert_eq!(ids(&released), ["O1"], "{target}");
+        assert_eq!((ids(&released), released.counts().filtered), (vec!["O1".to_owned()], 2), "{target}");
         assert!(link(&released, "next").is_none());
         let plain = [(call, set(&[resource("O1")], ""))];
         assert_eq!(released.body(), ran(&world(KPO), target, &plain).released().body(), "{target}");

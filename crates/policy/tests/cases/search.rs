@@ -167,7 +167,15 @@ fn sr_23_every_entry_is_judged_whatever_its_mode() {
 fn foreign_matches_poison_and_end_the_pages() {
     let next = r#","link":[{"relation":"next","url":"https://ehr/r4?_getpages=1"}]"#;
     let world = World::new(KPO);
-    let clean = world.released("Observation?patient=P1", &bundle(&["O1"], next));
+    let behind = ("?_getpages=1", bundle(&["OAB"], ""));
+    let first =
+        |of: &str, names: &[&str]| vec![(of.to_owned(), bundle(names, next)), (behind.0.to_owned(), behind.1.clone())];
+    let found = |world: &World, target: &str, of: &str, names: &[&str]| {
+        let known = first(of, names);
+        let known: Vec<(&str, String)> = known.iter().map(|(at, body)| (at.as_str(), body.clone())).collect();
+        ran(world, target, &known).released()
+    };
+    let clean = found(&world, "Observation?patient=P1", "Observation?patient=Patient/P1", &["O1"]);
     assert!(link(&clean, "next").is_some() && clean.findings().is_empty());
     for foreign in ["O2", "O2:", "OPF", "ONO"] {
         let released = world.released("Observation?patient=P1", &bundle(&["O1", foreign], next));
@@ -183,11 +191,16 @@ fn foreign_matches_poison_and_end_the_pages() {
     assert_eq!(released.findings(), [Finding::ForeignMatch { kind: fhir::ResourceType::PATIENT, param: "_id".into() }]);
     // Not evidence: unreadable subjects, shared parties, and what was asked to be included.
     for held_back in ["OID", "OEX", "OCT"] {
-        let released = world.released("Observation?patient=P1", &bundle(&["O1", held_back], next));
-        assert_eq!((ids(&released).len(), released.findings().len()), (1, 0), "{held_back}");
+        let released = found(&world, "Observation?patient=P1", "Observation?patient=Patient/P1", &["O1", held_back]);
+        assert_eq!((ids(&released), released.findings().len()), (vec!["O1".into(), "OAB".into()], 0), "{held_back}");
     }
     // SR-46: the filter did its work, p3 does the rest.
-    let released = World::new(KALL).released("Appointment?actor=Patient/P1", &bundle(&["A12", "A1"], next));
+    let released = found(
+        &World::new(KALL),
+        "Appointment?actor=Patient/P1",
+        "Appointment?actor=Patient/P1&patient=Patient/P1",
+        &["A12", "A1"],
+    );
     assert_eq!((ids(&released), released.findings().len()), (vec!["A1".to_owned()], 0));
 }
 
@@ -233,17 +246,18 @@ fn sr_28_to_sr_33_scope_queries_are_imposed_and_verified() {
     assert_eq!(ids(&World::new(twin).released("Observation", &bundle(&["O1", "O1L", "OAB"], ""))), ["O1", "O1L"]);
     // SR-32: not expressible in one search: one after another, none twice.
     let mixed = "patient/Observation.rs?category=laboratory patient/Observation.rs?status=final";
-    assert_eq!(query(mixed, "Observation"), ["category=laboratory", "patient=Patient/P1"]);
+    assert_eq!(query(mixed, "Observation"), ["category=laboratory", "patient=Patient/P1", "_count=20"]);
     let world = World::new(mixed);
     let ran = run(world.get("Observation").unwrap(), &mut |_| answer(200, bundle(&["O1", "O1L"], "").as_bytes()));
-    assert_eq!(ran.calls.len(), 1);
-    let first = ran.released();
-    assert_eq!(ids(&first), ["O1L"]);
-    assert!(link(&first, "next").is_some(), "the other slice follows");
+    assert_eq!(ran.calls.len(), 2, "the other slice follows");
+    assert_eq!(ids(&ran.released()), ["O1L", "O1"]);
     // A slice without results is passed over.
     let ran = run(world.get("Observation").unwrap(), &mut |_| answer(200, bundle(&["O1"], "").as_bytes()));
     let queries: Vec<&str> = ran.calls.iter().map(|call| call.query.as_str()).collect();
-    assert_eq!(queries, ["category=laboratory&patient=Patient/P1", "patient=Patient/P1&status=final"]);
+    assert_eq!(
+        queries,
+        ["category=laboratory&patient=Patient/P1&_count=20", "patient=Patient/P1&status=final&_count=20"]
+    );
     assert_eq!(ids(&ran.released()), ["O1"]);
     // With an order there is one search, told apart by verification alone.
     assert_eq!(query(mixed, "Observation?_sort=date"), ["patient=Patient/P1", "_sort=date"]);

@@ -6,9 +6,8 @@ use testkit::world::{World, run, run_sealed};
 use crate::fixture::*;
 
 const TWO: &str = "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory patient/Observation.rs?status=final";
-const LAB: &str =
-    "Observation?category=http://terminology.hl7.org/CodeSystem/observation-category%7Claboratory&patient=Patient/P1";
-const FINAL: &str = "Observation?patient=Patient/P1&status=final";
+const LAB: &str = "Observation?category=http://terminology.hl7.org/CodeSystem/observation-category%7Claboratory&patient=Patient/P1&_count=20";
+const FINAL: &str = "Observation?patient=Patient/P1&status=final&_count=20";
 
 fn lab(id: &str, status: &str) -> String {
     observation(id, &(subject("Patient/P1") + &category("laboratory"))).replace("final", status)

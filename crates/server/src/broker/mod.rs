@@ -161,6 +161,12 @@ impl Broker {
         }
     }
 
+    /// A share of the process's memory for what is kept of earlier answers; none where there is no room.
+    #[must_use]
+    pub fn keep(&self, tenant: &TenantId, bytes: usize) -> Option<Lease> {
+        self.upstream(tenant)?.keep(bytes)
+    }
+
     /// The same broker with a place for answers that are too large for memory.
     #[must_use]
     pub fn spooling(self, spools: Spools) -> Self {

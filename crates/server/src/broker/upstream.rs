@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::backend::{Backend, HEADER, NoToken, Token};
 use super::{OpenBrokerError, Taken, failed};
 use crate::clock::Clock;
-use crate::outbound::{FetchError, Limits, Outbound, Received};
+use crate::outbound::{FetchError, Lease, Limits, Outbound, Received};
 use crate::settings::{TenantSettings, UpstreamAuth};
 use crate::spool::Spools;
 
@@ -130,6 +130,11 @@ impl Upstream {
             Err(FetchError::Busy | FetchError::Unreachable) => failed(503).into(),
             Err(FetchError::Url | FetchError::TooLarge | FetchError::Broken) => failed(502).into(),
         }
+    }
+
+    /// See [`super::Broker::keep`].
+    pub(super) fn keep(&self, bytes: usize) -> Option<Lease> {
+        self.outbound.keep(bytes).ok()
     }
 
     /// GETs a URL below the base with our credential.

@@ -121,6 +121,8 @@ impl Gate {
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
         let mut seal = |bytes: &[u8]| self.keys.seal_page(&tenant.settings.id, bytes).ok();
+        // What is kept of answers while a page is filled has its share of the memory too.
+        let mut _kept = None;
         let (released, large, _lease) = loop {
             let permit = match next {
                 Next::Ask(permit) => permit,
@@ -135,7 +137,13 @@ impl Gate {
             };
             match verdict {
                 Verdict::Released(released) => break (released, large, lease),
-                Verdict::Next(permit) => next = Next::Ask(permit),
+                Verdict::Next(permit) => {
+                    _kept = self.broker.keep(&tenant.settings.id, permit.kept_bytes());
+                    if _kept.is_none() {
+                        return overloaded();
+                    }
+                    next = Next::Ask(permit);
+                }
                 Verdict::Write(permit) => next = Next::Write(permit),
                 Verdict::Denied(denial) => {
                     // Refused for what a look-up found: told as late, and as seldom, as "not there".
