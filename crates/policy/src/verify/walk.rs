@@ -162,7 +162,8 @@ impl<'d> Walk<'_, 'd, '_> {
             }
             let why = if says_patient || names_patient(object, place) { Why::Foreign } else { Why::NameOnly };
             self.edits.replace(object.span(), why, MASKED);
-            return Ok(());
+            // What goes with it can lead to somebody all the same, which a write must not.
+            return object.members().try_for_each(|(key, value)| self.member(key, place, value));
         }
         let drop_url = url.is_some_and(|url| is_attachment(name) && !self.is_ours(url));
         if drop_url {

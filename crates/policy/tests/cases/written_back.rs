@@ -84,7 +84,15 @@ fn what_is_hidden_is_neither_lost_nor_asked_for() {
                 .push(serde_json::json!({"reference": "Patient/P2", "display": "Two"}))
         },
         &|v: &mut serde_json::Value| v["extension"][1]["valueUri"] = serde_json::json!("https://ehr/r4/Patient/P2"),
-    ] as [&dyn Fn(&mut serde_json::Value); 15]
+        // Behind a name that leads to nobody.
+        &|v: &mut serde_json::Value| {
+            v["focus"] = serde_json::json!({"display": "Two", "reference": {"reference": "Patient/P2"}})
+        },
+        &|v: &mut serde_json::Value| {
+            v["encounter"] =
+                serde_json::json!({"display": "Two", "x": [{"valueReference": {"reference": "Patient/P2"}}]})
+        },
+    ] as [&dyn Fn(&mut serde_json::Value); 17]
     {
         let ran = edit(change);
         assert_eq!(ran.writes().count(), 0);
