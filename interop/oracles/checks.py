@@ -1,6 +1,7 @@
 """The first oracle, applied to what came back for one request."""
 
 import base64
+import json
 import urllib.parse
 
 import generate
@@ -156,7 +157,8 @@ class Checker:
             elif one and one.get("resourceType") != "OperationOutcome":
                 problems.append(f"batch entry with status {status} and {str(one)[:100]}")
             elif status.isdigit() and inner.get("exact"):
-                part = type("Part", (), {"status": int(status), "body": None, "data": b""})()
+                said = json.dumps(entry["response"].get("outcome")).encode()  # a refusal's words count as outside of a batch
+                part = type("Part", (), {"status": int(status), "body": None, "data": said})()
                 problems += self.exactly(patient, clauses, inner, Played([part], True))
         return [f"batch entry {text}" for text in problems]
 
