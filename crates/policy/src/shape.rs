@@ -115,6 +115,8 @@ pub(crate) struct Last {
 pub(crate) struct Gathered {
     /// What it is grouped by.
     pub(crate) code: String,
+    /// When it was made, as written.
+    pub(crate) time: String,
     pub(crate) id: String,
     pub(crate) label: String,
     pub(crate) clause: u32,

@@ -17,18 +17,32 @@ pub(super) fn step(plan: &Plan, last: &mut Last, document: &Document<'_>, mut ju
     let left_out = judged.left_out();
     for entry in judged.accepted.drain(..) {
         last.seen += 1;
-        let code = code(entry.resource);
-        let known = last.gathered.iter().filter(|known| known.code == code).count();
-        let again = last.gathered.iter().any(|known| known.id == *entry.id);
-        if again || known >= last.max as usize {
+        let (code, time) = (code(entry.resource), time(entry.resource));
+        if last.gathered.iter().any(|known| known.id == *entry.id) {
             continue;
         }
+        let full = last.gathered.iter().filter(|known| known.code == code).count() >= last.max as usize;
+        // An upstream orders by time alone, and what is equal in time now this way and now that: of these the first by id.
+        let equals = last.gathered.iter().enumerate().filter(|(_, known)| known.code == code && known.time == time);
+        let later = equals.filter(|(_, known)| *known.id > *entry.id).max_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        let place = match (full, later) {
+            (false, _) => None,
+            (true, Some((place, _))) => Some(place),
+            (true, None) => continue,
+        };
         let mut body = Vec::with_capacity(entry.resource.raw().len());
         project::write(&mut body, entry.kind, &plan.view, entry.resource, &entry.edits, document.text());
         let label = label(entry.kind, &entry.id, entry.resource);
         let (id, clause) = (entry.id.into_owned(), entry.clause);
         last.bytes += body.len();
-        last.gathered.push(Gathered { code, id, label, clause, body });
+        let gathered = Gathered { code, time, id, label, clause, body };
+        match place.and_then(|place| last.gathered.get_mut(place)) {
+            Some(known) => {
+                last.bytes -= known.body.len();
+                *known = gathered;
+            }
+            None => last.gathered.push(gathered),
+        }
     }
     let next = match bundle::next_url(document.root()) {
         Some(url) if !left_out => match bundle::below_base(&url, &plan.cx.upstream_base) {
@@ -57,6 +71,14 @@ fn code(resource: Value<'_>) -> String {
     }
     codings.sort_unstable();
     codings.join(",")
+}
+
+/// When an observation was made, as written; what is written in two ways is not equal.
+fn time(resource: Value<'_>) -> String {
+    ["effectiveDateTime", "effectiveInstant", "effectivePeriod", "effectiveTiming"]
+        .iter()
+        .find_map(|name| resource.get(name))
+        .map_or_else(String::new, |time| time.raw().to_owned())
 }
 
 fn build(plan: &Plan, last: &Last, filtered: u32) -> Part {

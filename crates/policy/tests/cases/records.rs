@@ -269,8 +269,10 @@ fn op_12_the_last_is_the_last_that_may_be_seen() {
     let first = "Observation?patient=Patient/P1&_sort=-date&_count=100";
     let hidden = r#","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"HIV"}]}"#;
     let foreign = observation("X", &(subject("Patient/P2") + r#","focus":[{"reference":"Patient/P1"}]"#));
-    let with = [dated("H", "a", hidden), dated("A2", "a", ""), dated("B", "b", ""), dated("A1", "a", "")];
-    let without = [dated("A2", "a", ""), dated("B", "b", ""), dated("A1", "a", "")];
+    let at = |time: &str| format!(r#","effectiveDateTime":"{time}""#);
+    let (a2, a1) = (dated("A2", "a", &at("2024-02-01")), dated("A1", "a", &at("2024-01-01")));
+    let with = [dated("H", "a", hidden), a2.clone(), dated("B", "b", ""), a1.clone()];
+    let without = [a2, dated("B", "b", ""), a1];
     let set = |all: &[String]| [(first, bundle_of("searchset", all, ""))];
     let newest = ran(&world(KOBS), "Observation/$lastn", &set(&with)).released();
     assert_eq!(ids(&newest), ["A2", "B"]);
@@ -289,6 +291,16 @@ fn op_12_the_last_is_the_last_that_may_be_seen() {
         ("?page=2", bundle_of("searchset", &with, &next_link("https://ehr/r4?page=2"))),
     ];
     assert_eq!(ran(&world(KOBS), "Observation/$lastn", &endless).refused(), Some(Reason::TooCostly));
+    // What is equal in time is chosen by id, however the upstream orders it.
+    let day = at("2024-03-01");
+    let equal = ["E3", "E1", "E2"].map(|id| dated(id, "a", &day));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
+        let mixed: Vec<String> = order.iter().map(|at| equal[*at].clone()).chain(without.clone()).collect();
+        assert_eq!(ids(&ran(&world(KOBS), "Observation/$lastn", &set(&mixed)).released()), ["E1", "B"]);
+        let mut two = ids(&ran(&world(KOBS), "Observation/$lastn?max=2", &set(&mixed)).released());
+        two.sort();
+        assert_eq!(two, ["B", "E1", "E2"]);
+    }
     // A foreign match poisons as in any search.
     let released = ran(&world(KOBS), "Observation/$lastn", &set(&[foreign, dated("A1", "a", "")])).released();
     assert_eq!((ids(&released), released.findings().len()), (vec!["A1".to_owned()], 1));
