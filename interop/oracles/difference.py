@@ -6,6 +6,7 @@ import re
 import play
 import wire
 
+BINARY = re.compile(r"^http://127\.0\.0\.1:\d+/[a-z0-9-]+/fhir/(?=Binary/)")
 SEALED = re.compile(rb"_hilum=[A-Za-z0-9_.-]+")
 UPDATED = re.compile(rb'"last(Updated|Modified)"\s*:\s*"[^"]*"')
 SOURCE = re.compile(rb'"source"\s*:\s*"#[A-Za-z0-9]+"')
@@ -161,13 +162,14 @@ def released(played):
 
 
 def without_names(value):
-    """A resource without what depends on which others are in the answer: display and identifier of references."""
+    """A resource without what depends on the token: names beside references, and how the address of a Binary is written, which
+    is absolute and sealed only for who may read one."""
     if isinstance(value, dict):
         named = isinstance(value.get("reference"), str)
         return {name: without_names(inner) for name, inner in value.items() if not (named and name in ("display", "identifier", "_display"))}
     if isinstance(value, list):
         return [without_names(inner) for inner in value]
-    return value.split("?_hilum=")[0] if isinstance(value, str) else value
+    return BINARY.sub("", value.split("?_hilum=")[0]) if isinstance(value, str) else value
 
 
 def monotone(wide, narrow, asked):

@@ -117,7 +117,8 @@ pub(super) fn includes(shape: &SearchShape) -> bool {
     !shape.includes.is_empty() || !shape.revincludes.is_empty()
 }
 
-/// A search that is answered within something else, and so has no further pages.
+/// A search that is answered within something else: the upstream's own page, which nothing can be filled from any more. The
+/// address of those behind it stands only where this one is whole: a page that is short and leads on would tell why.
 pub(super) fn within(
     plan: &Plan,
     shape: &SearchShape,
@@ -125,10 +126,14 @@ pub(super) fn within(
     document: &Document<'_>,
     seal: &mut Sealer<'_>,
 ) -> Part {
-    let Some(judged) = judged(plan, shape, bundle, seal) else { return Part::broken() };
-    let base = format!("{}/{}", plan.cx.public_base, plan.kind);
-    let own = if shape.applied.is_empty() { base } else { format!("{base}?{}", shape.applied) };
-    bundle::build(plan, document, judged, &own, None)
+    let Some(mut judged) = judged(plan, shape, bundle, seal) else { return Part::broken() };
+    let next = if judged.filtered > 0 {
+        None
+    } else {
+        bundle::next_call(plan, bundle, &mut judged.findings).map(|at| Next { at, start: None })
+    };
+    let (own, next) = links(plan, shape, next, seal);
+    bundle::build(plan, document, judged, &own, next.as_deref())
 }
 
 /// The entries that may be released, settled; `None` when the answer is no searchset.

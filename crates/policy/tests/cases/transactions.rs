@@ -211,7 +211,7 @@ fn searches_keep_their_own_parameters_whatever_the_slices() {
     let one = naive::read(observation("O1", &(subject("Patient/P1") + &category("vital-signs"))).as_bytes()).unwrap();
     let lab = naive::read(observation("O1L", &(subject("Patient/P1") + &category("laboratory"))).as_bytes()).unwrap();
     let answers = json!([
-        {"resource": {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": "https://ehr/r4?_p=2"}], "total": 9, "entry": [{"resource": one}, {"resource": lab}]}, "response": {"status": "200 OK"}},
+        {"resource": {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": "https://ehr/r4?_p=2"}], "total": 9, "entry": [{"resource": one.clone()}, {"resource": lab}]}, "response": {"status": "200 OK"}},
         ok("O7"),
     ]);
     let ran = go(&world, &entries, answers);
@@ -235,6 +235,14 @@ fn searches_keep_their_own_parameters_whatever_the_slices() {
         .collect();
     assert_eq!(found, ["O1"], "{body}");
     assert!(!body.to_string().contains("_p=2"));
+    let next = |body: &Value| body["entry"][0]["resource"]["link"].to_string().contains(r#""next""#);
+    assert!(!next(&body), "a short page that leads on would tell why it is short");
+    let whole = json!([
+        {"resource": {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": "https://ehr/r4?_p=2"}], "entry": [{"resource": one}]}, "response": {"status": "200 OK"}},
+        ok("O7"),
+    ]);
+    let body = json(&go(&world, &entries, whole).released());
+    assert!(next(&body) && !body.to_string().contains("_p=2"), "{body}");
 }
 
 #[test]
