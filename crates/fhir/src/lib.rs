@@ -3,6 +3,7 @@
 //! Pure: no runtime, sockets, files, environment, clock or randomness.
 
 pub mod compartment;
+pub mod elements;
 mod id;
 pub mod json;
 pub mod owner;

@@ -16,7 +16,7 @@ structure.tsv    type or datatype, element, what: R reference, P reference that 
 elements.tsv     type, top-level elements of `_summary=true`, top-level elements that are mandatory
 lists.tsv        type or datatype, element that holds others (`-`: the type itself), its elements: `name` for one, `name*` for
                  a list, then `:Datatype`, `:+` (has a row of its own), `:^contentReference`; a choice is `name[x]:one|other`
-                 (`any`: open). JSON strings have no datatype. What all types share is in DomainResource and BackboneElement
+                 (`any`: open). What all types share is in DomainResource and BackboneElement
 """
 import json
 import pathlib
@@ -40,10 +40,8 @@ ResearchStudy.objective.description""".split()
 # Mandatory in 4.0.1 and optional in the repackaged definition.
 MANDATORY = {("EvidenceVariable", "characteristic")}
 # Changed throughout after 4.0.1.
-CHARACTERISTIC = """description definition[x]:Reference|canonical|CodeableConcept|Expression|DataRequirement|TriggerDefinition
-usageContext*:UsageContext exclude:boolean participantEffective[x]:dateTime|Period|Duration|Timing timeFromStart:Duration groupMeasure"""
-# Primitives that JSON does not write as a string.
-UNQUOTED = {"boolean", "integer", "decimal", "positiveInt", "unsignedInt"}
+CHARACTERISTIC = """description:string definition[x]:Reference|canonical|CodeableConcept|Expression|DataRequirement|TriggerDefinition
+usageContext*:UsageContext exclude:boolean participantEffective[x]:dateTime|Period|Duration|Timing timeFromStart:Duration groupMeasure:code"""
 
 
 def load(path):
@@ -262,7 +260,10 @@ def list_word(defs, element):
     (code,) = codes
     if code in ("BackboneElement", "Element"):
         return name + repeats + ":+"
-    return name + repeats + (":" + code if code in defs or code in UNQUOTED | {"Resource"} else "")
+    if code == "System.String":
+        # The `id` of a resource follows the grammar of ids, that of an element is any string.
+        code = {"DomainResource.id": "id", "Extension.url": "uri"}.get(element["path"], "string")
+    return name + repeats + ":" + code
 
 
 def list_rows(defs):

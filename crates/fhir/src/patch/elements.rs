@@ -135,14 +135,14 @@ impl Place {
 }
 
 impl Shape {
-    /// The shape of a type by its name; a JSON string has none in the table.
+    /// The shape of a type by its name.
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "boolean" => Self::Boolean,
             "decimal" => Self::Decimal,
             "integer" | "positiveInt" | "unsignedInt" => Self::Integer,
             "Resource" => Self::Resource,
-            "" => Self::Text,
+            "xhtml" => Self::Text,
             name if PRIMITIVES.contains(&name) => Self::Text,
             name if name.parse::<ResourceType>().is_ok() => Self::Resource,
             name => Self::Object(Place::of(name)?),
