@@ -30,17 +30,25 @@ pub(crate) enum What {
     DeepName(Box<str>),
 }
 
+/// Longest path read: known ones have below 200 bytes. It bounds steps as well.
+const LENGTH_MAX: usize = 1_000;
+/// Most alternatives: with the most rules of a file their numbers fit 16 bits.
+const ALTERNATIVES_MAX: usize = 64;
+/// Most brackets in one of them: a cast, a filter and two searches take four pairs.
+const BRACKETS_MAX: usize = 8;
+
 /// Reads a path with all its alternatives.
 pub(crate) fn parse(text: &str) -> Result<Vec<Pattern>, String> {
-    let mut found = Vec::new();
-    for alternative in split(text, '|') {
-        let alternative = alternative.trim();
-        if alternative.is_empty() {
-            return Err("an alternative is empty".to_owned());
-        }
-        found.push(expression(alternative)?.0);
+    let alternatives = split(text, '|');
+    if text.len() > LENGTH_MAX || alternatives.len() > ALTERNATIVES_MAX {
+        return Err(format!("it is longer than {LENGTH_MAX} bytes or has more than {ALTERNATIVES_MAX} alternatives"));
     }
-    Ok(found)
+    let read = |alternative: &str| match alternative.trim() {
+        "" => Err("an alternative is empty".to_owned()),
+        long if long.matches('(').count() > BRACKETS_MAX => Err(format!("it has more than {BRACKETS_MAX} brackets")),
+        alternative => Ok(expression(alternative)?.0),
+    };
+    alternatives.into_iter().map(read).collect()
 }
 
 /// Parts of `text` between `at`, quotes and brackets kept whole.
@@ -221,6 +229,9 @@ fn paths_are_understood_to_the_end_or_refused() {
     ] {
         assert!(parse(text).is_ok(), "`{text}`: {:?}", parse(text));
     }
+    assert!(
+        parse(&"(".repeat(1_000)).is_err() && parse(&format!("{}Patient{}", "(".repeat(9), ")".repeat(9))).is_err()
+    );
     for text in [
         "",
         "patient",
