@@ -103,10 +103,10 @@ pub fn deidentify(
     kind: ResourceType,
     resource: Value<'_>,
     profile: &Profile,
-    year: i32,
+    year: u16,
     surrogates: &mut dyn Surrogates,
 ) -> Result<Deidentified, Refusal> {
-    let mut walk = Walk::new(profile, year, surrogates);
+    let mut walk = Walk::new(profile, i32::from(year), surrogates);
     walk.resource(kind, resource, 0)?;
     Ok(Deidentified { bytes: walk.out, report: Report { profile: profile.digest, counts: walk.counts } })
 }

@@ -27,10 +27,12 @@ struct Frame {
 
 /// What the members of one object have to know of each other.
 #[derive(Clone, Copy)]
-struct Around {
+struct Around<'w> {
     place: Complex,
     /// Whether its `system` and `code` are known to say nothing but what they mean.
     coded: bool,
+    /// What the profile shows such a code as.
+    display: Option<&'w str>,
     /// What it measures, if it is a quantity.
     measure: Measure,
     /// Whether it may be an address in the United States.
@@ -120,7 +122,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Writes an object's members that leave; nothing at all if none does.
-    fn members(&mut self, around: &Around, object: Value<'_>, frame: Frame, depth: u32) -> Result<bool, Refusal> {
+    fn members(&mut self, around: &Around<'_>, object: Value<'_>, frame: Frame, depth: u32) -> Result<bool, Refusal> {
         if depth > DEPTH_MAX {
             return Err(Refusal::TooDeep);
         }
@@ -157,7 +159,7 @@ impl<'w> Walk<'w> {
     fn member(
         &mut self,
         kind: Option<ResourceType>,
-        around: &Around,
+        around: &Around<'_>,
         name: &str,
         value: Value<'_>,
         frame: Frame,
@@ -212,7 +214,7 @@ impl<'w> Walk<'w> {
     fn one(
         &mut self,
         kind: Option<ResourceType>,
-        around: &Around,
+        around: &Around<'_>,
         element: &Element,
         value: Value<'_>,
         frame: Frame,
@@ -253,7 +255,7 @@ impl<'w> Walk<'w> {
     fn leaf(
         &mut self,
         kind: Option<ResourceType>,
-        around: &Around,
+        around: &Around<'_>,
         element: &Element,
         primitive: Primitive,
         value: Value<'_>,
@@ -268,6 +270,12 @@ impl<'w> Walk<'w> {
         let method = ceiling.map_or(own, |ceiling| ceiling.max(own));
         let written = match method {
             Method::Keep => self.keep(value, &text),
+            // Not what the upstream wrote: that is text, and can say whose code it is.
+            Method::KeepKnown if element.name == "display" && around.display.is_some() => {
+                quote_into(&mut self.out, around.display.unwrap_or_default());
+                self.counts.known += 1;
+                return Ok(true);
+            }
             Method::KeepKnown if self.is_known(around, element, primitive, &text) => {
                 self.keep(value, &text);
                 self.counts.known += 1;
@@ -300,7 +308,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Whether it is in the closed set that belongs to its element.
-    fn is_known(&self, around: &Around, element: &Element, primitive: Primitive, text: &str) -> bool {
+    fn is_known(&self, around: &Around<'_>, element: &Element, primitive: Primitive, text: &str) -> bool {
         let holder = around.place.name();
         match (holder, element.name, primitive) {
             (_, "system" | "code", _) if holder == "Coding" || is_quantity(holder) => around.coded,
@@ -319,7 +327,7 @@ impl<'w> Walk<'w> {
 
     fn generalize(
         &mut self,
-        around: &Around,
+        around: &Around<'_>,
         element: &Element,
         primitive: Primitive,
         value: Value<'_>,
@@ -360,7 +368,7 @@ impl<'w> Walk<'w> {
     fn surrogate(
         &mut self,
         kind: Option<ResourceType>,
-        around: &Around,
+        around: &Around<'_>,
         element: &Element,
         primitive: Primitive,
         text: &str,
@@ -402,16 +410,16 @@ impl<'w> Walk<'w> {
         self.surrogates.surrogate(original).map_err(|_| Refusal::Surrogates)
     }
 
-    fn around(&self, place: Complex, object: Value<'_>) -> Around {
+    fn around(&self, place: Complex, object: Value<'_>) -> Around<'w> {
         let name = place.name();
-        let mut around = Around { place, coded: false, measure: Measure::Known, in_us: true, labelled: false };
-        if name == "Coding" || is_quantity(name) {
-            around.coded = match (object.get_str("system"), object.get_str("code")) {
-                (Some(system), Some(code)) => {
-                    known::is_coding(&system, &code) || (self.profile.lists(&system) && is_local_code(&code))
-                }
-                _ => false,
-            };
+        let mut around =
+            Around { place, coded: false, display: None, measure: Measure::Known, in_us: true, labelled: false };
+        if (name == "Coding" || is_quantity(name))
+            && let (Some(system), Some(code)) = (object.get_str("system"), object.get_str("code"))
+        {
+            let is_local = || self.profile.lists(&system) && is_local_code(&code);
+            around.coded = known::is_coding(&system, &code) || is_local();
+            around.display = self.profile.display(&system, &code).filter(|_| around.coded && name == "Coding");
         }
         if is_quantity(name) {
             around.measure = leaf::measure(object, around.coded, name == "Age");

@@ -120,6 +120,7 @@ fn the_head_of_a_file_is_read_strictly() {
         json!({"base": "safe-harbor", "parameters": {"enablePartialDatesForRedact": "yes"}}),
         json!({"base": "safe-harbor", "parameters": {"restrictedZipCodeTabulationAreas": ["36"]}}),
         json!({"base": "safe-harbor", "parameters": {"codeSystems": ["local"]}}),
+        json!({"base": "safe-harbor", "parameters": {"displays": [{"system": "x", "code": "y"}]}}),
         json!({"base": "safe-harbor", "parameters": {"other": ""}}),
     ] {
         assert!(matches!(parse(head.clone(), rules()), Err(InvalidProfile::Member(_))), "{head}");
@@ -179,4 +180,23 @@ fn errors_are_raised_where_a_profile_says_so() {
     let raises = parse(json!({"base": "safe-harbor", "processingErrors": "raise"}), rules).unwrap();
     let refused = support::with(&raises, &wrong, &mut deid::SeededSurrogates::new(1)).map(|_| ());
     assert_eq!(refused, Err(deid::Refusal::NotUnderstood));
+}
+
+#[test]
+fn codes_are_shown_as_the_profile_says() {
+    let head = json!({"base": "safe-harbor", "parameters": {"displays": [
+        {"system": "http://snomed.info/sct", "code": "38341003", "display": "Hypertension"},
+        {"system": "http://h.example/m", "code": "X-1", "display": "Listed, but of no public system"}]}});
+    let profile = parse(
+        head,
+        json!([{"path": "Resource", "method": "keep"}, {"path": "nodesByType('Coding')", "method": "keep"}]),
+    )
+    .unwrap();
+    let coding = |system: &str, code: &str| json!({"system": system, "code": code, "display": "Ann Smith's"});
+    let given = json!({"resourceType": "Condition", "code": {"coding": [
+        coding("http://snomed.info/sct", "38341003"), coding("http://snomed.info/sct", "73211009"), coding("http://h.example/m", "X-1")]}});
+    let shown = json!({"coding": [
+        {"system": "http://snomed.info/sct", "code": "38341003", "display": "Hypertension"},
+        {"system": "http://snomed.info/sct", "code": "73211009"}]});
+    assert_eq!(out(&profile, &given.to_string()), json!({"code": shown}));
 }

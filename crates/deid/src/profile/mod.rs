@@ -5,7 +5,7 @@ pub(crate) mod narrow;
 pub(crate) mod path;
 pub(crate) mod rules;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use fhir::json::{Document, InvalidJson, Value};
@@ -17,9 +17,9 @@ use crate::leaf;
 pub type Sha256 = fn(&[u8]) -> [u8; 32];
 
 /// Most rules in a file: the longest known samples have about 200.
-pub const RULES_MAX: usize = 1_000;
-/// Longest file read.
-pub const FILE_BYTES_MAX: usize = 256 * 1024;
+pub const RULES_MAX: usize = 500;
+/// Longest file read: some ten thousand codes with their displays.
+pub const FILE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 const SAFE_HARBOR: &str = include_str!("../../profiles/safe-harbor.json");
 const LIMITED: &str = include_str!("../../profiles/limited-data-set.json");
@@ -60,7 +60,11 @@ pub struct Profile {
     systems: BTreeSet<String>,
     /// ZIP areas of few people, beyond those of the 2000 census.
     small_areas: BTreeSet<String>,
+    /// What codes are shown as, by system and code.
+    displays: Displays,
 }
+
+type Displays = BTreeMap<(String, String), String>;
 
 /// Why a file is no profile.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,7 +87,7 @@ pub enum InvalidProfile {
 impl fmt::Display for InvalidProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(None) => f.write_str("a profile is one JSON object of at most 256 KiB"),
+            Self::Json(None) => f.write_str("a profile is one JSON object of at most 2 MiB"),
             Self::Json(Some(why)) => write!(f, "not strict JSON: {why}"),
             Self::Member(says) => f.write_str(says),
             Self::Rule { number, path, says } => write!(f, "rule {number}, `{path}`: {says}"),
@@ -165,13 +169,21 @@ impl Profile {
         };
         let ceiling = ceiling.map(|ceiling| ceiling.rules);
         let rules = rules(root, &standing, &parameters, ceiling.as_ref())?;
-        let Parameters { systems, small_areas, .. } = parameters;
-        Ok(Self { standing, digest, rules, ceiling, raises, systems, small_areas })
+        let Parameters { systems, small_areas, displays, .. } = parameters;
+        Ok(Self { standing, digest, rules, ceiling, raises, systems, small_areas, displays })
     }
 
     /// Whether the profile lists this code system.
     pub(crate) fn lists(&self, system: &str) -> bool {
         self.systems.contains(system)
+    }
+
+    /// What the profile shows a code as.
+    pub(crate) fn display(&self, system: &str, code: &str) -> Option<&str> {
+        if self.displays.is_empty() {
+            return None;
+        }
+        self.displays.get(&(system.to_owned(), code.to_owned())).map(String::as_str)
     }
 
     /// Whether few people live in this ZIP area.
@@ -235,6 +247,7 @@ struct Parameters {
     partial_zips: bool,
     systems: BTreeSet<String>,
     small_areas: BTreeSet<String>,
+    displays: Displays,
 }
 
 impl Parameters {
@@ -261,6 +274,10 @@ impl Parameters {
                         |text: &str| ["http://", "https://", "urn:oid:"].iter().any(|scheme| text.starts_with(scheme));
                     found.systems =
                         texts(value, &is_system).ok_or(member(format!("`{name}` is a list of code system URLs")))?;
+                }
+                "displays" => {
+                    let says = format!("`{name}` is a list of objects with `system`, `code` and `display`");
+                    found.displays = displays(value)?.ok_or(member(says))?;
                 }
                 "dateShiftKey" | "cryptoHashKey" | "encryptKey" | "dateShiftScope" | "dateShiftFixedOffsetInDays" => {
                     if !value.is_str("") {
@@ -297,6 +314,19 @@ impl Parameters {
             Method::Redact
         }
     }
+}
+
+fn displays(list: Value<'_>) -> Result<Option<Displays>, InvalidProfile> {
+    let mut found = Displays::new();
+    for item in list.elements() {
+        only(item, "display", &["system", "code", "display"])?;
+        let text = |name| item.get_str(name).map(|text| text.into_owned());
+        let (Some(system), Some(code), Some(display)) = (text("system"), text("code"), text("display")) else {
+            return Ok(None);
+        };
+        found.insert((system, code), display);
+    }
+    Ok(list.is_array().then_some(found))
 }
 
 fn texts(list: Value<'_>, fits: &dyn Fn(&str) -> bool) -> Option<BTreeSet<String>> {
