@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{approval, audit, check, demo, init, integration, key, person, session, task, token};
+use crate::commands::{approval, audit, check, deid, demo, init, integration, key, person, session, task, token};
 use crate::output::Format;
 
 /// How the program ends (DESIGN, "Command line").
@@ -149,6 +149,9 @@ pub enum Command {
         /// Record id: tenant/node/index
         id: String,
     },
+    /// De-identification: try out what a profile lets through
+    #[command(subcommand)]
+    Deid(deid::Deid),
     /// Developer aid: get an access token as an integration would
     #[command(subcommand)]
     Token(token::Token),

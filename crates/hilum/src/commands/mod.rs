@@ -4,6 +4,7 @@ pub mod approval;
 pub mod audit;
 pub mod check;
 pub mod client;
+pub mod deid;
 pub mod demo;
 pub mod init;
 pub mod integration;
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Alert(command) => audit::alert(&client?, command, format).await,
         Command::Audit(command) => audit::run(&client, command, format).await,
         Command::Explain { id } => audit::explain(&client?, &id, format).await,
+        Command::Deid(command) => deid::run(command, format),
         Command::Token(command) => token::run(command, format).await,
     }
 }
