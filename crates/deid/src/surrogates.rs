@@ -17,7 +17,7 @@ pub enum Original<'a> {
         /// The id.
         id: &'a str,
     },
-    /// Another code that is unique, like `urn:uuid:…`.
+    /// Another code that is unique: the UUID by which the entries of a Bundle name each other, in lower case.
     Code(&'a str),
 }
 

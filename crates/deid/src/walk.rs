@@ -400,14 +400,17 @@ impl<'w> Walk<'w> {
     /// `urn:uuid:…`, by which the entries of a Bundle name each other.
     fn urn(&mut self, text: &str) -> Result<bool, Refusal> {
         let Some(id) = text.strip_prefix("urn:uuid:").filter(|id| Id::fits(id)) else { return self.dropped() };
-        let surrogate = self.ask(Original::Code(&format!("urn:uuid:{}", id.to_ascii_lowercase())))?;
+        let surrogate = self.ask(Original::Code(&id.to_ascii_lowercase()))?;
         quote_into(&mut self.out, &format!("urn:uuid:{}", surrogate.as_str()));
         self.counts.surrogates += 1;
         Ok(true)
     }
 
+    /// A table that gives back what it was asked is none.
     fn ask(&mut self, original: Original<'_>) -> Result<Id, Refusal> {
-        self.surrogates.surrogate(original).map_err(|_| Refusal::Surrogates)
+        let surrogate = self.surrogates.surrogate(original).map_err(|_| Refusal::Surrogates)?;
+        let (Original::Instance { id, .. } | Original::Code(id)) = original;
+        if surrogate.as_str() == id { Err(Refusal::Surrogates) } else { Ok(surrogate) }
     }
 
     fn around(&self, place: Complex, object: Value<'_>) -> Around<'w> {

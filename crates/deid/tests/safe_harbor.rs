@@ -108,6 +108,11 @@ fn c_dates_are_years_and_old_ages_one() {
             json!({"valueQuantity": {"system": "http://unitsofmeasure.org", "code": "10.a"}}),
         ),
         (json!({"resourceType": "Observation", "valueInteger": 97}), json!({})),
+        (
+            json!({"resourceType": "Task", "status": "ready", "input": [{"valueInteger": 97}, {"valueDecimal": 97.5}, {"valueBoolean": true}]}),
+            json!({"status": "ready", "input": [{"valueBoolean": true}]}),
+        ),
+        (json!({"resourceType": "Parameters", "parameter": [{"name": "age", "valueInteger": 97}]}), json!({})),
         (json!({"resourceType": "Observation", "valueInteger": 12}), json!({"valueInteger": 12})),
         (
             json!({"resourceType": "FamilyMemberHistory", "bornDate": "1900-01-01", "deceasedAge": {"value": 99, "system": "http://unitsofmeasure.org", "code": "a"}}),
@@ -283,6 +288,31 @@ impl Surrogates for Failing {
     fn surrogate(&mut self, _: Original<'_>) -> Result<fhir::Id, SurrogateError> {
         self.0 = self.0.checked_sub(1).ok_or(SurrogateError)?;
         "s".parse().map_err(|_| SurrogateError)
+    }
+}
+
+/// A table that is none.
+struct Same;
+
+impl Surrogates for Same {
+    fn surrogate(&mut self, original: Original<'_>) -> Result<fhir::Id, SurrogateError> {
+        let (Original::Instance { id, .. } | Original::Code(id)) = original;
+        id.parse().map_err(|_| SurrogateError)
+    }
+}
+
+#[test]
+fn a_surrogate_is_another_id() {
+    for given in [
+        json!({"resourceType": "Patient", "id": "p"}),
+        json!({"resourceType": "Observation", "subject": {"reference": "Patient/p"}}),
+        json!({"resourceType": "Observation", "subject": {"reference": "urn:uuid:1"}}),
+    ] {
+        assert_eq!(
+            with(&safe_harbor(), &given.to_string(), &mut Same).map(|_| ()),
+            Err(Refusal::Surrogates),
+            "{given}"
+        );
     }
 }
 
