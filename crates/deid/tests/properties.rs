@@ -11,6 +11,24 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 use support::{safe_harbor, with};
 
+/// Paths wide and narrow, most of which lead to texts.
+const PATHS: [&str; 14] = [
+    "Resource",
+    "Patient",
+    "Observation.value",
+    "Resource.meta",
+    "Resource.text | Resource.contained",
+    "nodesByType('string') | nodesByType('boolean')",
+    "nodesByType('Extension')",
+    "nodesByType('Reference')",
+    "nodesByType('Coding')",
+    "nodesByType('CodeableConcept').where(text = 'zanzibar')",
+    "nodesByType('Address')",
+    "nodesByType('Quantity')",
+    "nodesByName('identifier') | nodesByName('code')",
+    "nodesByName('period')",
+];
+
 const CANARY: &str = "zanzibar";
 
 /// Draws for one resource: a short stream of bytes, read over and over.
@@ -164,6 +182,33 @@ fn no_planted_text_leaves_any_type_of_resource() {
     assert!(left > 1_000, "{left} values left: too few to mean anything");
 }
 
+/// Texts with the canary, by the names of their elements.
+fn where_left(value: Value<'_>, name: &str, found: &mut Vec<String>) {
+    if value.as_str().is_some_and(|text| text.to_lowercase().contains(CANARY)) {
+        found.push(name.to_owned());
+    }
+    value.members().for_each(|(key, value)| where_left(value, &key.text(), found));
+    value.elements().for_each(|value| where_left(value, name, found));
+}
+
+#[test]
+fn of_a_limited_data_set_only_places_are_texts() {
+    let rules = json!({"profile": "limited-data-set", "agreement": "DUA-1", "processingErrors": "skip",
+        "fhirPathRules": [{"path": "Resource", "method": "keep"}]});
+    let profile = Profile::parse(rules.to_string().as_bytes(), support::digest).unwrap();
+    let mut found = Vec::new();
+    for (at, kind) in (0_u8..).zip(ResourceType::all()) {
+        let bytes: Vec<u8> = (0..241_u8).map(|n| n.wrapping_mul(41).wrapping_add(at)).collect();
+        let text = resource(kind, &mut Draws { bytes: &bytes, at: 0 });
+        if let Ok(done) = with(&profile, &text, &mut SeededSurrogates::new(3)) {
+            where_left(Document::parse(&done.bytes).unwrap().root(), "", &mut found);
+        }
+    }
+    let places = ["city", "district", "postalCode"];
+    assert!(found.iter().all(|name| places.contains(&name.as_str())), "{found:?}");
+    assert!(!found.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -172,6 +217,30 @@ proptest! {
         let kind = ResourceType::all().nth(kind).unwrap_or(ResourceType::PATIENT);
         let text = resource(kind, &mut Draws { bytes: &bytes, at: 0 });
         holds(&safe_harbor(), kind, &text)?;
+    }
+
+    /// No list of rules on the built-in profile lets a text through that it does not.
+    #[test]
+    fn rules_on_the_built_in_profile_only_narrow(
+        bytes in prop::collection::vec(any::<u8>(), 16..300),
+        kind in 0_usize..148,
+        drawn in prop::collection::vec((0_usize..PATHS.len(), 0_usize..3), 1..8),
+    ) {
+        let mut rules = Vec::new();
+        for (path, method) in drawn {
+            let method = ["keep", "keepKnown", "redact"][method];
+            let rule = json!({"path": PATHS[path], "method": method});
+            let alone = json!({"base": "safe-harbor", "fhirPathRules": [rule]}).to_string();
+            if Profile::parse(alone.as_bytes(), support::digest).is_ok() {
+                rules.push(rule);
+            }
+        }
+        let file = json!({"base": "safe-harbor", "processingErrors": "skip", "fhirPathRules": rules}).to_string();
+        let profile = Profile::parse(file.as_bytes(), support::digest).unwrap();
+        let kind = ResourceType::all().nth(kind).unwrap_or(ResourceType::PATIENT);
+        let text = resource(kind, &mut Draws { bytes: &bytes, at: 0 });
+        let narrowed = holds(&profile, kind, &text)?;
+        prop_assert!(narrowed <= holds(&safe_harbor(), kind, &text)?);
     }
 
     #[test]
