@@ -29,11 +29,25 @@ fn rows(text: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 /// Codes of US Core, which R4 itself does not list.
-const US_CORE: [(&str, &[&str]); 4] = [
+const US_CORE: [(&str, &[&str]); 7] = [
+    ("http://hl7.org/fhir/us/core/CodeSystem/careplan-category", &["assess-plan"]),
     ("http://hl7.org/fhir/us/core/CodeSystem/condition-category", &["health-concern"]),
+    (
+        "http://hl7.org/fhir/us/core/CodeSystem/us-core-category",
+        &[
+            "sdoh",
+            "functional-status",
+            "disability-status",
+            "cognitive-status",
+            "treatment-intervention-preference",
+            "care-experience-preference",
+            "observation-adi-documentation",
+        ],
+    ),
     ("http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category", &["clinical-note"]),
+    ("http://hl7.org/fhir/us/core/CodeSystem/us-core-observation-category", &["clinical-test"]),
     ("http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type", &["transmitter"]),
-    ("http://hl7.org/fhir/us/core/CodeSystem/us-core-tags", &["patient-supplied"]),
+    ("http://hl7.org/fhir/us/core/CodeSystem/us-core-tags", &["patient-supplied", "sdoh"]),
 ];
 
 /// Whether `code` is one that R4 requires of some element.
@@ -71,6 +85,8 @@ pub(crate) fn is_coding(system: &str, code: &str) -> bool {
             matches(code, "dddddd")
                 || ["CR", "CT", "DX", "ES", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA", "XC"].contains(&code)
         }
+        "http://nucc.org/provider-taxonomy" => ["dddadddddX", "dddaaddddX"].iter().any(|form| matches(code, form)),
+        "http://www.nubc.org/patient-discharge" => matches(code, "dd"),
         "urn:ietf:bcp:47" => is_language(code),
         "urn:iso:std:iso:3166" => is_country(code),
         "urn:iso:std:iso:4217" => is_currency(code),
@@ -195,6 +211,10 @@ fn codes_of_public_terminologies_are_known() {
         ("http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", "Smith", false),
         ("http://terminology.hl7.org/CodeSystem/observation-category", "vital-signs", true),
         ("http://unitsofmeasure.org", "mg/dL", true),
+        ("http://nucc.org/provider-taxonomy", "208D00000X", true),
+        ("http://nucc.org/provider-taxonomy", "163WP0200X", true),
+        ("http://hl7.org/fhir/us/core/CodeSystem/us-core-category", "sdoh", true),
+        ("http://hl7.org/fhir/us/core/CodeSystem/us-core-category", "Smith", false),
         ("http://hospital.example/codes", "1", false),
         ("http://hl7.org/fhir/sid/us-ssn", "123", false),
     ] {

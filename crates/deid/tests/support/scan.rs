@@ -162,7 +162,9 @@ pub struct Findings {
 
 /// Members that may hold a text with blanks.
 const SPACED: [&str; 3] = ["state", "country", "unit"];
-const PUBLIC: [&str; 12] = [
+const PUBLIC: [&str; 14] = [
+    "http://nucc.org/provider-taxonomy",
+    "http://www.nubc.org/patient-discharge",
     "http://terminology.hl7.org/CodeSystem/",
     "http://hl7.org/fhir/",
     "http://snomed.info/sct",
