@@ -103,11 +103,20 @@ pub(super) fn next_url(bundle: Value<'_>) -> Option<String> {
 /// That link as a call, if it stays on the upstream (PG-01, PG-06).
 pub(super) fn next_call(plan: &Plan, bundle: Value<'_>, findings: &mut Vec<Finding>) -> Option<UpstreamCall> {
     let url = next_url(bundle)?;
-    let Some((path, query)) = below_base(&url, &plan.cx.upstream_base) else {
+    let call = below_base(&url, &plan.cx.upstream_base).map(|(path, query)| UpstreamCall::get(path, query));
+    let call = call.or_else(|| own_everything(plan, &url));
+    if call.is_none() {
         findings.push(Finding::ForeignLink);
-        return None;
-    };
-    Some(UpstreamCall::get(path, query))
+    }
+    call
+}
+
+/// A page of `$everything` that the upstream keeps at the operation's own address, for the session's patient and no other.
+fn own_everything(plan: &Plan, url: &str) -> Option<UpstreamCall> {
+    let path = format!("Patient/{}/$everything", plan.cx.patient);
+    let query = url.strip_prefix(&plan.cx.upstream_base)?.strip_prefix('/')?.strip_prefix(&path)?.strip_prefix('?')?;
+    (plan.kind == ResourceType::PATIENT && url.len() <= NEXT_BYTES_MAX && query_fits(query))
+        .then(|| UpstreamCall::get(path, query))
 }
 
 /// Where a page begins.
@@ -177,9 +186,11 @@ pub(super) fn below_base<'u>(url: &'u str, base: &str) -> Option<(&'u str, &'u s
             !matches!(segment, "" | "." | "..")
                 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
         });
-    let query_fits =
-        query.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'`'));
-    (path_fits && query_fits).then_some((path, query))
+    (path_fits && query_fits(query)).then_some((path, query))
+}
+
+fn query_fits(query: &str) -> bool {
+    query.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'`'))
 }
 
 /// The address of a page: its seal, where one was made.

@@ -73,11 +73,12 @@ fn code(resource: Value<'_>) -> String {
     codings.join(",")
 }
 
-/// When an observation was made, as written; what is written in two ways is not equal.
+/// When an observation was made, or began, as written; what is written in two ways is not equal.
 fn time(resource: Value<'_>) -> String {
     ["effectiveDateTime", "effectiveInstant", "effectivePeriod", "effectiveTiming"]
         .iter()
         .find_map(|name| resource.get(name))
+        .map(|time| time.get("start").unwrap_or(time))
         .map_or_else(String::new, |time| time.raw().to_owned())
 }
 

@@ -234,6 +234,30 @@ fn op_02_to_op_09_everything_is_what_each_scope_says() {
     }
 }
 
+/// Some servers keep the pages at the operation's own address; at nobody else's.
+#[test]
+fn pages_of_everything_may_lie_at_its_own_address() {
+    let target = "Patient/P1/$everything";
+    let set = |id: &str, more: &str| bundle_of("searchset", &[resource(id)], more);
+    for (next, ids_found, findings) in [
+        ("https://ehr/r4/Patient/P1/$everything?page=2", vec!["P1", "O1"], 0),
+        ("https://ehr/r4/Patient/P2/$everything?page=2", vec!["P1"], 1),
+        ("https://ehr/r4/Patient/P1/$everything/x?page=2", vec!["P1"], 1),
+        ("https://ehr/r4/Patient/P1/$everything", vec!["P1"], 1),
+        ("https://ehr/r4/Patient/P1/$export?page=2", vec!["P1"], 1),
+        ("https://evil/r4/Patient/P1/$everything?page=2", vec!["P1"], 1),
+    ] {
+        let whole = format!("{target}?_count=5");
+        let known = [(whole.as_str(), set("P1", &next_link(next))), ("Patient/P1/$everything?page=2", set("O1", ""))];
+        let released = ran(&world(KPO), &whole, &known).released();
+        assert_eq!(
+            (ids(&released), released.findings().len()),
+            (ids_found.iter().map(|id| (*id).to_owned()).collect(), findings),
+            "{next}"
+        );
+    }
+}
+
 /// An empty page that leads on would say that something hidden lies on it.
 #[test]
 fn pages_of_hidden_things_are_passed_over() {
@@ -293,7 +317,8 @@ fn op_12_the_last_is_the_last_that_may_be_seen() {
     assert_eq!(ran(&world(KOBS), "Observation/$lastn", &endless).refused(), Some(Reason::TooCostly));
     // What is equal in time is chosen by id, however the upstream orders it.
     let day = at("2024-03-01");
-    let equal = ["E3", "E1", "E2"].map(|id| dated(id, "a", &day));
+    let from = r#","effectivePeriod":{"end":"2024-03-02","start":"2024-03-01"}"#;
+    let equal = [("E3", from), ("E1", &day), ("E2", from)].map(|(id, time)| dated(id, "a", time));
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
         let mixed: Vec<String> = order.iter().map(|at| equal[*at].clone()).chain(without.clone()).collect();
         assert_eq!(ids(&ran(&world(KOBS), "Observation/$lastn", &set(&mixed)).released()), ["E1", "B"]);
