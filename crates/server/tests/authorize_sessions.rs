@@ -70,6 +70,26 @@ async fn s1_05_a_revoked_token_is_dead_at_the_next_request() {
     assert_eq!(world.records(Kind::SessionEnd).await.len(), 1);
 }
 
+/// A ticket is of one tenant: at another's door it is nothing, and is not used up by the attempt (S1-33).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_nothing_at_another_tenant() {
+    let world = World::new().await;
+    let ticket = world.ticket().await;
+    let mut claims = world.claims("stranger");
+    claims["aud"] = json!("https://gate.example/other/oauth/token");
+    let proof = world::form_proof(&world.stranger.sign(&claims));
+    let body = format!("grant_type=client_credentials&{proof}&launch={ticket}");
+    let refused = world.post("/other/oauth/token", body).await;
+    assert_eq!(refused.error(), (400, "invalid_grant"), "{}", refused.body);
+    // Nor does the client it was minted for get in there.
+    let mut claims = world.claims("agent");
+    claims["aud"] = json!("https://gate.example/other/oauth/token");
+    let proof = world::form_proof(&world.agent.sign(&claims));
+    let body = format!("grant_type=client_credentials&{proof}&launch={ticket}");
+    assert_eq!(world.post("/other/oauth/token", body).await.error(), (401, "invalid_client"));
+    assert_eq!(world.token(&format!("launch={ticket}")).await.status, 200, "it is still good at home");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_02_introspection_tells_the_owner_alone() {
     let world = World::new().await;

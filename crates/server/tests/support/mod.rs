@@ -6,6 +6,7 @@
 
 pub mod fixture;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub struct Gate {
     pub settings: Settings,
     pub folder: tempfile::TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
+    /// Which of the tenants is asked.
+    asked: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -100,22 +103,20 @@ impl Gate {
             .start(([127, 0, 0, 1], 0).into())
             .await
             .unwrap();
+        let mut tenant = tenant(TENANT, &upstream);
+        change(&mut tenant);
+        Self::serve(vec![tenant], upstream).await
+    }
+
+    /// One that also serves the tenant `grace`, before an upstream of its own.
+    pub async fn start_with_grace(grace: &Upstream) -> Self {
+        let upstream = DemoEhr::from_resources(fixture::resources()).start(([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self::serve(vec![tenant(TENANT, &upstream), tenant("grace", grace)], upstream).await
+    }
+
+    async fn serve(tenants: Vec<TenantSettings>, upstream: Upstream) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(NOW);
-        let mut tenant = TenantSettings {
-            id: TENANT.parse().unwrap(),
-            name: "Mercy".into(),
-            public_url: "http://gate.test".into(),
-            upstream: UpstreamSettings {
-                fhir: upstream.base_url.trim_end_matches('/').to_owned(),
-                auth: UpstreamAuth::None,
-                shared: fhir::owner::SHARED_DEFAULT.iter().copied().collect(),
-                timeout: Duration::from_secs(2),
-                body_bytes_max: 4 * 1024 * 1024,
-                consent: server::settings::ConsentSource::None,
-            },
-        };
-        change(&mut tenant);
         let settings = Settings {
             public: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
             admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
@@ -125,12 +126,21 @@ impl Gate {
             node: "node-1".into(),
             host: "gate.test".into(),
             outbound: OutboundSettings { allow_private: ["127.0.0.1".to_owned()].into(), ca: None },
-            tenants: vec![tenant],
+            tenants,
         };
         let root = RootKey::parse(&[7; 32]).unwrap();
         let server = app::start(settings.clone(), &root, clock.clone()).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { server, upstream, clock, settings, folder, client }
+        Self { server, upstream, clock, settings, folder, client, asked: AtomicUsize::new(0) }
+    }
+
+    /// From here on it is the tenant at this place that is asked.
+    pub fn ask(&self, place: usize) {
+        self.asked.store(place, Ordering::SeqCst);
+    }
+
+    fn tenant(&self) -> &TenantSettings {
+        &self.settings.tenants[self.asked.load(Ordering::SeqCst)]
     }
 
     pub fn store(&self) -> &Store {
@@ -199,7 +209,7 @@ impl Gate {
         change(&mut profile);
         let integration = Integration {
             id: id.parse().unwrap(),
-            tenant: TENANT.parse().unwrap(),
+            tenant: self.tenant().id.clone(),
             name: "Test".into(),
             class,
             environment: Environment::Test,
@@ -228,7 +238,7 @@ impl Gate {
         let digest = server::registry::approval_digest(&integration, &profile, &terms);
         let approval = Approval {
             id: ApprovalId(tag),
-            tenant: TENANT.parse().unwrap(),
+            tenant: self.tenant().id.clone(),
             integration: integration.id.clone(),
             task: profile.reference(),
             terms,
@@ -297,7 +307,7 @@ impl Gate {
     pub fn sign(&self, session: &Session, change: impl FnOnce(&mut Value)) -> String {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let tenant = &self.settings.tenants[0];
+        let tenant = self.tenant();
         let signer = self.server.parts.keys.token_signer(&tenant.id).unwrap();
         let claims = oauth::AccessClaims {
             issuer: &tenant.issuer(),
@@ -322,7 +332,7 @@ impl Gate {
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        let uri = format!("http://{}/{TENANT}/fhir/{path}", self.server.public);
+        let uri = format!("http://{}/{}/fhir/{path}", self.server.public, self.tenant().id);
         let mut request = http::Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -336,17 +346,34 @@ impl Gate {
 
     /// Follows a link of ours, whatever host it names.
     pub async fn follow(&self, token: &str, link: &str) -> Reply {
-        let path =
-            link.strip_prefix("http://gate.test/mercy/fhir/").unwrap_or_else(|| panic!("not a public link: {link}"));
+        let base = format!("http://gate.test/{}/fhir/", self.tenant().id);
+        let path = link.strip_prefix(&base).unwrap_or_else(|| panic!("not a public link: {link}"));
         self.get(token, path).await
     }
 
     /// Reason codes of the audit records written so far, oldest first.
     pub async fn codes(&self) -> Vec<String> {
-        let filter = server::audit::Filter { tenant: Some(TENANT.into()), limit: 1_000, ..Default::default() };
+        let filter =
+            server::audit::Filter { tenant: Some(self.tenant().id.to_string()), limit: 1_000, ..Default::default() };
         let found = self.server.parts.audit.search(filter, server::audit::PhiAccess::Sealed).await.unwrap();
         let mut out: Vec<String> = found.records.iter().map(|record| record.reason.clone()).collect();
         out.reverse();
         out
+    }
+}
+
+fn tenant(id: &str, upstream: &Upstream) -> TenantSettings {
+    TenantSettings {
+        id: id.parse().unwrap(),
+        name: id.into(),
+        public_url: "http://gate.test".into(),
+        upstream: UpstreamSettings {
+            fhir: upstream.base_url.trim_end_matches('/').to_owned(),
+            auth: UpstreamAuth::None,
+            shared: fhir::owner::SHARED_DEFAULT.iter().copied().collect(),
+            timeout: Duration::from_secs(2),
+            body_bytes_max: 4 * 1024 * 1024,
+            consent: server::settings::ConsentSource::None,
+        },
     }
 }
