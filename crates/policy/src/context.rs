@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) now: Millis,
     /// When links sealed now stop working.
     pub(crate) links_expire_at: Millis,
+    /// Which page of an answer is asked for; 1 where it is no page.
+    pub(crate) page: u32,
     pub(crate) consents: Consents,
     /// Proofs the request came with, by their sealed text.
     pub(crate) proofs: BTreeMap<String, BinaryProof>,

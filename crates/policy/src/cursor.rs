@@ -5,11 +5,13 @@ use fhir::request::{Include, Summary, View};
 use fhir::{Id, ResourceType};
 
 /// First byte of every encoded cursor; golden files hold every version ever written.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Longest encoded cursor: the scope text (16 KiB) and an upstream link (8 KiB) with room for the view and what follows.
 const ENCODED_MAX: usize = 32 * 1024;
 /// Longest life of a page link: the life of the longest session is bound apart, by the token.
 pub(crate) const LIFE_MILLIS: Millis = 15 * 60 * 1000;
+/// The page that the first link leads to.
+const NUMBER_MIN: u32 = 2;
 /// Most texts in one list of a cursor.
 const TEXTS_MAX: u32 = 64;
 
@@ -53,6 +55,8 @@ pub struct PageCursor {
     pub(crate) query: String,
     /// Whether it is asked for by a form.
     pub(crate) form: bool,
+    /// Which page of the answer it is; the first, which has no cursor, is 1.
+    pub(crate) number: u32,
     /// How many matches a page has.
     pub(crate) size: Option<u32>,
     /// Where the page begins; none of a version that knew whole pages only.
@@ -80,6 +84,12 @@ impl PageCursor {
     #[must_use]
     pub fn kind(&self) -> ResourceType {
         self.kind
+    }
+
+    /// Which page of the answer it leads to: 2 and up.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// When it stops working.
@@ -127,6 +137,7 @@ impl PageCursor {
             out.extend(start.offset.to_be_bytes());
             put_text(&mut out, &start.name);
         }
+        out.extend(self.number.to_be_bytes());
         out
     }
 
@@ -151,7 +162,7 @@ impl PageCursor {
                 }
                 (0, flags & 2 != 0, summary, NO_SLICE)
             }
-            2 | VERSION => {
+            2 | 3 | VERSION => {
                 let [pages_of, pretty, summary] = reader.array()?;
                 if pretty > 1 {
                     return Err(InvalidCursor);
@@ -194,7 +205,7 @@ impl PageCursor {
             _ => return Err(InvalidCursor),
         };
         let (mut form, mut size, mut start) = (false, None, None);
-        if version == VERSION {
+        if version >= 3 {
             size = Some(u32::from_be_bytes(reader.array()?)).filter(|size| *size > 0);
             let [by_form, starts] = reader.array()?;
             if by_form > 1 || starts > 1 {
@@ -205,11 +216,13 @@ impl PageCursor {
                 start = Some(Start { offset: u32::from_be_bytes(reader.array()?), name: reader.text()?.to_owned() });
             }
         }
-        if !reader.0.is_empty() {
+        // Earlier versions did not count: what they lead to is a second page at least.
+        let number = if version == VERSION { u32::from_be_bytes(reader.array()?) } else { NUMBER_MIN };
+        if number < NUMBER_MIN || !reader.0.is_empty() {
             return Err(InvalidCursor);
         }
         let view = View { elements, summary, pretty };
-        Ok(Self { session, scope, kind, path, query, form, size, start, view, narrowed_by, pages, expires_at })
+        Ok(Self { session, scope, kind, path, query, form, number, size, start, view, narrowed_by, pages, expires_at })
     }
 }
 
@@ -287,6 +300,7 @@ fn every_version_reads_as_it_was_written() {
         path: "Observation".into(),
         query: "_getpages=7".into(),
         form: false,
+        number: 2,
         size: None,
         start: None,
         view,
@@ -313,8 +327,13 @@ fn every_version_reads_as_it_was_written() {
     assert!(PageCursor::decode(&written).is_ok_and(|again| again == second), "without its size");
     let start = Some(Start { offset: 3, name: "Observation/O4".into() });
     let third = PageCursor { form: true, size: Some(20), start, ..second };
-    let hex: String = third.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/page-cursor-3.hex").trim());
+    let written = bytes(include_str!("../tests/golden/page-cursor-3.hex"));
+    assert!(PageCursor::decode(&written).is_ok_and(|again| again == third), "without its number");
+    let fourth = PageCursor { number: 7, ..third.clone() };
+    let hex: String = fourth.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../tests/golden/page-cursor-4.hex").trim());
+    let first = PageCursor { number: 1, ..third.clone() };
+    assert!(PageCursor::decode(&first.encode()).is_err(), "no link leads to a first page");
     for pages in [third.pages.clone(), Pages::History("O1".parse().unwrap()), Pages::Everything] {
         let cursor = PageCursor { pages, ..cursor.clone() };
         assert!(PageCursor::decode(&cursor.encode()).is_ok_and(|again| again == cursor));

@@ -113,6 +113,7 @@ fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
         purpose_of_use: session.purpose_of_use.clone(),
         now,
         links_expire_at: session.expires_at.min(now.saturating_add(LIFE_MILLIS)),
+        page: page.as_ref().map_or(1, PageCursor::number),
         consents,
         proofs,
         names: BTreeMap::new(),

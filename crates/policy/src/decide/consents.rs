@@ -31,6 +31,7 @@ pub fn ask_consents(rules: &TenantRules, session: &Session, now: Millis) -> Opti
         purpose_of_use: session.purpose_of_use.clone(),
         now,
         links_expire_at: now,
+        page: 1,
         consents: Consents::none(),
         proofs: BTreeMap::new(),
         names: BTreeMap::new(),

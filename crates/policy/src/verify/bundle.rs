@@ -146,6 +146,7 @@ pub(super) fn cursor(
         path: at.path,
         query,
         form,
+        number: plan.cx.page.saturating_add(1),
         size,
         start,
         view: plan.view.clone(),

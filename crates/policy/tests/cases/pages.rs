@@ -158,6 +158,6 @@ fn odd_bytes_are_no_cursor() {
     longer.push(0);
     assert!(PageCursor::decode(&longer).is_err());
     let mut version = bytes;
-    version[0] = 4;
+    version[0] = 5;
     assert!(PageCursor::decode(&version).is_err());
 }
