@@ -2,6 +2,7 @@
 
 use fhir::ResourceType;
 
+use crate::budget::Budgets;
 use crate::id::{ApprovalId, IntegrationId, Millis, PersonId, TenantId};
 use crate::task::TaskRef;
 
@@ -30,21 +31,6 @@ pub struct RelationshipRule {
     pub dated_by: String,
     /// Largest distance of that date from now, in days, in either direction.
     pub days_max: u32,
-}
-
-/// Limits a session under the approval works within.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budgets {
-    /// Distinct patients for whom sessions may start, per integration and hour.
-    pub patients_per_hour: u32,
-    /// "Foreign or absent" answers per session before 429 and an alert.
-    #[serde(default = "absent_per_session")]
-    pub absent_per_session: u32,
-}
-
-fn absent_per_session() -> u32 {
-    50
 }
 
 /// What is asked of the approver, beside the integration and the profile themselves.

@@ -4,6 +4,7 @@
 
 pub mod approval;
 pub mod audit;
+pub mod budget;
 pub mod class;
 pub mod id;
 pub mod integration;
@@ -13,7 +14,8 @@ pub mod scope;
 pub mod session;
 pub mod task;
 
-pub use approval::{Approval, ApprovalStatus, Budgets, LaunchMode, RelationshipRule, Terms};
+pub use approval::{Approval, ApprovalStatus, LaunchMode, RelationshipRule, Terms};
+pub use budget::{Budget, Budgets, Limits};
 pub use class::{Class, ClassRefusal};
 pub use id::{ApprovalId, IntegrationId, InvalidName, Millis, PersonId, SessionId, TaskName, TenantId};
 pub use integration::{AssertionAudience, ClientAuth, Environment, Integration, IntegrationStatus, Keys, Owners};

@@ -21,7 +21,8 @@ mod tokens;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use domain::approval::{Budgets, LaunchMode, Terms};
+use domain::Budgets;
+use domain::approval::{LaunchMode, Terms};
 use domain::*;
 use store::*;
 
@@ -92,11 +93,7 @@ pub fn approval(byte: u8, integration: &str, tenant: &str) -> Approval {
         tenant: tenant.parse().unwrap(),
         integration: integration.parse().unwrap(),
         task: profile(1).reference(),
-        terms: Terms {
-            launch: vec![LaunchMode::Ticket {}],
-            token_seconds: 300,
-            budgets: Budgets { patients_per_hour: 10, absent_per_session: 50 },
-        },
+        terms: Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 300, budgets: Budgets::hourly(10) },
         justification: "needed".into(),
         requested_by: "olga@mercy.example".parse().unwrap(),
         requested_at: NOW,

@@ -80,11 +80,7 @@ impl World {
             tenant: integration.tenant.clone(),
             integration: integration.id.clone(),
             task: task.clone(),
-            terms: Terms {
-                launch: Vec::new(),
-                token_seconds: 900,
-                budgets: Budgets { patients_per_hour: 10, absent_per_session: 50 },
-            },
+            terms: Terms { launch: Vec::new(), token_seconds: 900, budgets: Budgets::hourly(10) },
             justification: "tests".into(),
             requested_by: "b@mercy.example".parse().ok()?,
             requested_at: NOW - 10,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use domain::approval::{APPROVAL_MILLIS_MAX, LaunchMode, RelationshipRule};
-use domain::{Actions, ApprovalStatus, Class, Integration, Keys, Millis, ResourceMatch, TaskProfile, TenantId, Terms};
+use domain::{
+    Actions, ApprovalStatus, Budget, Class, Integration, Keys, Millis, ResourceMatch, TaskProfile, TenantId, Terms,
+};
 use fhir::ResourceType;
 use fhir::request::{Interaction, Method, Raw};
 
@@ -11,10 +13,6 @@ use super::snapshot::Snapshot;
 
 /// Shortest token life that leaves an agent time to work.
 const TOKEN_SECONDS_MIN: u32 = 30;
-/// Largest budget of distinct patients per hour: one every 36 ms is no care any more.
-const PATIENTS_PER_HOUR_MAX: u32 = 100_000;
-/// Largest budget of "foreign or absent" answers in one session.
-const ABSENT_PER_SESSION_MAX: u32 = 10_000;
 /// Most redirect URIs.
 const REDIRECTS_MAX: usize = 10;
 /// Longest justification, purpose or reason.
@@ -128,11 +126,11 @@ pub(crate) fn request(
     if !(TOKEN_SECONDS_MIN..=most).contains(&terms.token_seconds) {
         out.push(format!("`terms.token_seconds` must be {TOKEN_SECONDS_MIN} to {most} (S1-16)"));
     }
-    if !(1..=PATIENTS_PER_HOUR_MAX).contains(&terms.budgets.patients_per_hour) {
-        out.push(format!("`terms.budgets.patients_per_hour` must be 1 to {PATIENTS_PER_HOUR_MAX}"));
-    }
-    if terms.budgets.absent_per_session > ABSENT_PER_SESSION_MAX {
-        out.push(format!("`terms.budgets.absent_per_session` must be at most {ABSENT_PER_SESSION_MAX}"));
+    for budget in Budget::ALL {
+        let (name, most) = (budget.name(), budget.most());
+        if terms.budgets.said(budget).is_some_and(|said| !(1..=most).contains(&said)) {
+            out.push(format!("`terms.budgets.{name}` must be 1 to {most}"));
+        }
     }
     if terms.launch.is_empty() {
         out.push("`terms.launch` must name at least one way a session may start".into());

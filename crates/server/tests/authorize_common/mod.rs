@@ -128,7 +128,7 @@ pub fn terms(token_seconds: u32, patients_per_hour: u32) -> Terms {
             }),
         ],
         token_seconds,
-        budgets: Budgets { patients_per_hour, absent_per_session: 50 },
+        budgets: Budgets::hourly(patients_per_hour),
     }
 }
 

@@ -29,6 +29,16 @@ use store::{Change, PutApproval, PutIntegration, Store};
 use vault::RootKey;
 
 pub const ABSENT_BUDGET: u32 = 12;
+/// Of every session that does not say otherwise: enough for any test but those of budgets.
+pub const BUDGETS: Budgets = Budgets {
+    patients_per_hour: 10,
+    patients_per_day: Some(100),
+    absent_per_session: ABSENT_BUDGET,
+    requests_per_minute: Some(1_000_000),
+    pages_per_search: Some(10_000),
+    bytes_per_session: Some(1 << 32),
+    types_per_session: Some(200),
+};
 pub const NOW: i64 = 1_795_398_735_000;
 const TENANT: &str = "mercy";
 
@@ -230,11 +240,7 @@ impl Gate {
             status: IntegrationStatus::Active,
             epoch: 0,
         };
-        let terms = Terms {
-            launch: vec![LaunchMode::Ticket {}],
-            token_seconds: 900,
-            budgets: Budgets { patients_per_hour: 10, absent_per_session: ABSENT_BUDGET },
-        };
+        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets: BUDGETS };
         let digest = server::registry::approval_digest(&integration, &profile, &terms);
         let approval = Approval {
             id: ApprovalId(tag),
@@ -280,6 +286,7 @@ impl Gate {
                 expires_at,
             },
             patients_per_hour: 10,
+            patients_per_day: 100,
         };
         let feed = self.store().issue(issue).await.unwrap().unwrap().feed;
         Session {

@@ -1,7 +1,7 @@
 //! What the API shows, with times as RFC 3339. No patient id is ever among it.
 
 use domain::approval::LaunchMode;
-use domain::{Approval, ApprovalStatus, Integration, Keys, Role, TaskProfile, TenantId};
+use domain::{Approval, ApprovalStatus, Integration, Keys, Limits, Role, TaskProfile, TenantId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{FilterRow, PersonRow, RoleGrant, SessionRow};
@@ -265,6 +265,8 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
         "sessions of at most {} s, at most {} patients in an hour",
         one.terms.token_seconds, one.terms.budgets.patients_per_hour
     ));
+    let integration = snapshot.held_integration(&one.tenant, &one.integration);
+    allows.extend(integration.map(|held| limited(&one.terms.budgets.limits(held.value.class))));
     ApprovalShape {
         id: one.id.to_string(),
         tenant: one.tenant.to_string(),
@@ -284,6 +286,20 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
         digest: one.digest.clone(),
         fits: snapshot.fits(&one.id),
     }
+}
+
+/// The other budgets as they hold, the class's where the terms say nothing.
+fn limited(limits: &Limits) -> String {
+    format!(
+        "at most {} patients in a day; in a session {} requests a minute, {} pages of one search, {} bytes, {} resource \
+         types and {} look-ups of what is not there",
+        limits.patients_per_day,
+        limits.requests_per_minute,
+        limits.pages_per_search,
+        limits.bytes_per_session,
+        limits.types_per_session,
+        limits.absent_per_session
+    )
 }
 
 /// Scopes in words: `read and search Appointment of the session's one patient`.
