@@ -13,8 +13,8 @@ const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
 const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
 /// How long a feed entry is kept: far longer than any node may lag before it stops serving.
 const FEED_KEPT: Millis = 3_600_000;
-/// How long a patient's tag counts, and a little more.
-const SEEN_KEPT: Millis = 2 * 3_600_000;
+/// How long a patient's tag counts, a day, and a little more.
+const SEEN_KEPT: Millis = 25 * 3_600_000;
 
 const ASSERTIONS: Statement<2> = Statement::new(
     "DELETE FROM used_assertion WHERE (issuer, jti) IN

@@ -64,6 +64,8 @@ pub struct Issue {
     pub session: NewSession,
     /// Distinct patients its integration may reach in an hour.
     pub patients_per_hour: u32,
+    /// And in a day.
+    pub patients_per_day: u32,
 }
 
 /// A launch ticket about to be minted; `hash` is SHA-256 of the ticket.
@@ -106,6 +108,8 @@ pub struct Mint {
     pub ticket: NewTicket,
     /// Distinct patients the launcher may name in an hour.
     pub patients_per_hour: u32,
+    /// And in a day.
+    pub patients_per_day: u32,
 }
 
 /// A ticket as it stands.
@@ -133,6 +137,8 @@ pub enum IssueRefusal {
     TicketUnusable,
     /// The integration has reached its distinct patients for this hour.
     PatientBudgetSpent,
+    /// The integration has reached its distinct patients for this day.
+    PatientDayBudgetSpent,
 }
 
 impl Store {

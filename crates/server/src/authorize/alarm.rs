@@ -21,7 +21,7 @@ pub(super) const FOREIGN_KEY: &str = "key-of-another-integration";
 pub(super) const FOREIGN_CLIENT: &str = "client-of-another-tenant";
 /// An assertion came a second time.
 const REPLAYED: &str = "assertion-replayed";
-/// The distinct patients of an hour are used up.
+/// The distinct patients of an hour or a day are used up.
 const PATIENTS_SPENT: &str = "patient-budget-spent";
 /// A launcher asked for what it may not start.
 const LAUNCHER_DENIED: &str = "launcher-denied";
@@ -70,7 +70,7 @@ impl Service {
             FOREIGN_KEY => "signed with a key that belongs to another integration or environment",
             FOREIGN_CLIENT => "a client of another tenant was named here",
             REPLAYED => "sent an assertion a second time",
-            PATIENTS_SPENT => "asked for more distinct patients in an hour than its approval allows",
+            PATIENTS_SPENT => "asked for more distinct patients in an hour or a day than its approval allows",
             _ => "a launcher asked for a task, a client or an environment that it may not start",
         };
         let phi = Phi {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use domain::Budget;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use oauth::{ErrorCode, OAuthError};
@@ -16,14 +17,14 @@ use super::Peer;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `User-Agent` kept.
 const AGENT_CHARS_MAX: usize = 256;
-/// A caller whose budget is spent may try again after this many seconds; the budget counts the last hour.
-const BUDGET_RETRY_SECONDS: u32 = 600;
 
 /// A refusal on its way out.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) error: OAuthError,
+    /// For 429: seconds after which the window is free of everything that fills it now.
+    pub(super) retry_after: Option<u32>,
 }
 
 impl Refused {
@@ -37,11 +38,12 @@ impl Refused {
         Self::new(ErrorCode::TemporarilyUnavailable, says)
     }
 
-    /// The distinct-patient budget is spent.
-    pub(super) fn budget() -> Self {
-        let says = "the budget of distinct patients per hour is spent; try again later";
+    /// A distinct-patient budget is spent.
+    pub(super) fn budget(budget: Budget) -> Self {
+        let seconds = if budget == Budget::PatientsPerDay { 24 * 3_600 } else { 3_600 };
+        let says = format!("the budget `{}` of distinct patients is spent; try again later", budget.name());
         let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, says);
-        Self { status: StatusCode::TOO_MANY_REQUESTS, error }
+        Self { status: StatusCode::TOO_MANY_REQUESTS, error, retry_after: Some(seconds) }
     }
 }
 
@@ -53,7 +55,7 @@ impl From<OAuthError> for Refused {
             ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self { status, error }
+        Self { status, error, retry_after: None }
     }
 }
 
@@ -67,8 +69,7 @@ impl Refused {
         }
         let retry = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            StatusCode::TOO_MANY_REQUESTS => Some(BUDGET_RETRY_SECONDS),
-            _ => None,
+            _ => self.retry_after,
         };
         if let Some(seconds) = retry {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -119,7 +120,7 @@ pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Re
         let status =
             if media == "application/json" { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
         let error = OAuthError::new(ErrorCode::InvalidRequest, format!("the content type must be {media}"));
-        return Err(Refused { status, error });
+        return Err(Refused { status, error, retry_after: None });
     }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), most)).await {
         Ok(Ok(bytes)) => Ok(bytes),

@@ -122,10 +122,10 @@ impl Service {
         let keys = |_| failed("the keys failed");
         let (id, patient) = (tenant.id.as_str(), &request.patient);
         let patient_tag = self.keys.row_tag(id, patient.as_str()).map_err(keys)?;
-        let most = standing.approval.terms.budgets.patients_per_hour;
-        if !self.look_ups.count(&caller.integration.id, patient_tag, most, now) {
+        let limits = standing.limits();
+        if let Err(budget) = self.look_ups.count(&caller.integration.id, patient_tag, &limits, now) {
             return Err(Denied {
-                refused: Refused::budget(),
+                refused: Refused::budget(budget),
                 ..Denied::new(Reason::BudgetSpent, ErrorCode::AccessDenied, "")
             });
         }
@@ -147,7 +147,8 @@ impl Service {
             created_at: now,
             expires_at: now + TICKET_SECONDS * 1_000,
         };
-        let mint = Mint { assertion: used, ticket: row, patients_per_hour: most };
+        let (patients_per_hour, patients_per_day) = (limits.patients_per_hour, limits.patients_per_day);
+        let mint = Mint { assertion: used, ticket: row, patients_per_hour, patients_per_day };
         self.store.mint(mint).await.map_err(|why| store_failed(&why))?.map_err(refusal_of)?;
         let mut record = trace.record(Kind::LaunchMint, Outcome::Success, &caller.integration, &caller.assertion.jti);
         trace::stands_on(&mut record, standing);

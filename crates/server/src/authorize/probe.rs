@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use domain::audit::Phi;
 use domain::scope::Spelling;
 use domain::{
-    Actions, Filter, IntegrationId, Level, Millis, RelationshipRule, ResourceMatch, Scope, ScopeSet, Session,
-    SessionId, Subject,
+    Actions, Budget, Filter, IntegrationId, Level, Limits, Millis, RelationshipRule, ResourceMatch, Scope, ScopeSet,
+    Session, SessionId, Subject,
 };
 use fhir::params::ParamKind;
 use fhir::request::{Method, Raw};
@@ -27,6 +27,8 @@ use crate::registry::Standing;
 
 /// The window of the distinct-patient budget.
 const HOUR: Millis = 3_600_000;
+/// And of the budget per day.
+const DAY: Millis = 24 * HOUR;
 /// Life of the session a look-up is made under; it is never written down.
 const PROBE_MILLIS: Millis = 60_000;
 
@@ -46,25 +48,40 @@ pub(super) struct Evidence {
     pub(super) resource: String,
 }
 
-/// Distinct patients looked up by each integration in the last hour, on this node: look-ups that start no session count too.
+/// Distinct patients looked up by each integration in the last hour and in the last day, on this node: look-ups that start no
+/// session count too.
 #[derive(Default)]
-pub(super) struct LookUps(Mutex<HashMap<IntegrationId, HashMap<[u8; 16], Millis>>>);
+pub(super) struct LookUps(Mutex<HashMap<IntegrationId, [HashMap<[u8; 16], Millis>; 2]>>);
 
 impl LookUps {
-    /// Counts a look-up; `false` when it would be one patient too many.
-    pub(super) fn count(&self, integration: &IntegrationId, patient: [u8; 16], most: u32, now: Millis) -> bool {
+    /// Counts a look-up, or says which budget it would be one patient too many for.
+    pub(super) fn count(
+        &self,
+        integration: &IntegrationId,
+        patient: [u8; 16],
+        limits: &Limits,
+        now: Millis,
+    ) -> Result<(), Budget> {
         let mut all = self.0.lock();
-        let seen = all.entry(integration.clone()).or_default();
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if seen.len() >= most {
-            seen.retain(|_, at| now.saturating_sub(*at) < HOUR);
+        let windows = all.entry(integration.clone()).or_default();
+        let budgets = [
+            (Budget::PatientsPerHour, HOUR, limits.patients_per_hour),
+            (Budget::PatientsPerDay, DAY, limits.patients_per_day),
+        ];
+        for (seen, (budget, window, most)) in windows.iter_mut().zip(budgets) {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            if seen.len() >= most {
+                seen.retain(|_, at| now.saturating_sub(*at) < window);
+            }
+            if seen.len() >= most && !seen.contains_key(&patient) {
+                return Err(budget);
+            }
         }
-        if seen.len() >= most && !seen.contains_key(&patient) {
-            return false;
+        for seen in windows {
+            // Again or for the first time: the window counts from the last look-up.
+            seen.insert(patient, now);
         }
-        // Again or for the first time: the hour counts from the last look-up.
-        seen.insert(patient, now);
-        true
+        Ok(())
     }
 }
 
@@ -333,17 +350,23 @@ mod tests {
     }
 
     #[test]
-    fn look_ups_are_counted_by_distinct_patient_and_hour() {
+    fn look_ups_are_counted_by_distinct_patient_hour_and_day() {
         let look_ups = LookUps::default();
         let id: IntegrationId = "agent-1".parse().unwrap();
-        assert!(look_ups.count(&id, [1; 16], 2, 0));
-        assert!(look_ups.count(&id, [2; 16], 2, 0));
-        assert!(look_ups.count(&id, [1; 16], 2, 0), "the same patient again");
-        assert!(!look_ups.count(&id, [3; 16], 2, HOUR - 1));
-        assert!(look_ups.count(&id, [3; 16], 2, HOUR));
-        // One that is looked up again stays counted for an hour from then.
-        assert!(look_ups.count(&id, [3; 16], 2, 2 * HOUR - 1));
-        assert!(look_ups.count(&id, [4; 16], 2, 2 * HOUR - 1));
-        assert!(!look_ups.count(&id, [5; 16], 2, 2 * HOUR + 1));
+        let limits = domain::Budgets { patients_per_day: Some(3), ..domain::Budgets::hourly(2) };
+        let limits = limits.limits(domain::Class::ClinicalAi);
+        let count = |patient: u8, now: Millis| look_ups.count(&id, [patient; 16], &limits, now);
+        assert_eq!(count(1, 0), Ok(()));
+        assert_eq!(count(2, 0), Ok(()));
+        assert_eq!(count(1, 0), Ok(()), "the same patient again");
+        assert_eq!(count(3, HOUR - 1), Err(Budget::PatientsPerHour));
+        assert_eq!(count(3, HOUR), Ok(()));
+        assert_eq!(count(4, HOUR), Err(Budget::PatientsPerDay));
+        // One that is looked up again stays counted from then.
+        assert_eq!(count(3, 2 * HOUR - 1), Ok(()));
+        assert_eq!(count(2, 2 * HOUR - 1), Ok(()));
+        assert_eq!(count(1, 2 * HOUR - 1), Err(Budget::PatientsPerHour));
+        assert_eq!(count(4, DAY), Ok(()), "1 has left the day");
+        assert_eq!(count(5, DAY + HOUR), Err(Budget::PatientsPerDay));
     }
 }

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::audit::{Kind, Outcome};
 use domain::{
-    Approval, ApprovalStatus, Class, LaunchKind, LaunchMode, Level, Millis, Reason, RelationshipRule, RequestedScope,
-    ResourceMatch, Scope, Session, SessionId, Subject,
+    Approval, ApprovalStatus, Budget, Class, LaunchKind, LaunchMode, Level, Millis, Reason, RelationshipRule,
+    RequestedScope, ResourceMatch, Scope, Session, SessionId, Subject,
 };
 use fhir::Id;
 use fhir::params::ParamKind;
@@ -277,9 +277,9 @@ impl Service {
             .keys
             .row_tag(tenant.id.as_str(), patient.as_str())
             .map_err(|_| Denied::unavailable("the keys failed"))?;
-        let most = standing.approval.terms.budgets.patients_per_hour;
-        if !self.look_ups.count(&caller.integration.id, tag, most, now) {
-            let denied = Denied { refused: Refused::budget(), ..Denied::unavailable("") };
+        let limits = standing.limits();
+        if let Err(budget) = self.look_ups.count(&caller.integration.id, tag, &limits, now) {
+            let denied = Denied { refused: Refused::budget(budget), ..Denied::unavailable("") };
             return Err(Denied { reason: Reason::BudgetSpent, ..denied }.at(&standing, patient));
         }
         let slot = self
@@ -370,11 +370,13 @@ impl Service {
         let Some(signer) = self.keys.token_signer(&tenant.id) else {
             return Err(failed(Denied::unavailable("the keys failed"), used));
         };
+        let limits = launch.standing.limits();
         let issue = Issue {
             assertion: used.clone(),
             ticket: launch.ticket,
             session: row,
-            patients_per_hour: launch.standing.approval.terms.budgets.patients_per_hour,
+            patients_per_hour: limits.patients_per_hour,
+            patients_per_day: limits.patients_per_day,
         };
         session.feed = match self.store.issue(issue).await {
             Ok(Ok(issued)) => issued.feed,
@@ -447,7 +449,7 @@ impl Service {
 impl Refused {
     /// A request that could not even be read. A missing or mistyped assertion is 400: nobody's authentication failed yet.
     pub(super) fn from_request(error: oauth::OAuthError) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, error }
+        Self { status: StatusCode::BAD_REQUEST, error, retry_after: None }
     }
 }
 
@@ -468,11 +470,14 @@ pub(super) fn refusal_of(refusal: IssueRefusal) -> Denied {
             Denied { refused: refused(), ..Denied::new(Reason::ClientInvalid, ErrorCode::InvalidClient, "") }
         }
         IssueRefusal::TicketUnusable => Denied::new(Reason::GrantInvalid, ErrorCode::InvalidGrant, TICKET_REFUSED),
-        IssueRefusal::PatientBudgetSpent => Denied {
-            refused: Refused::budget(),
-            ..Denied::new(Reason::BudgetSpent, ErrorCode::TemporarilyUnavailable, "")
-        },
+        IssueRefusal::PatientBudgetSpent => over(Budget::PatientsPerHour),
+        IssueRefusal::PatientDayBudgetSpent => over(Budget::PatientsPerDay),
     }
+}
+
+fn over(budget: Budget) -> Denied {
+    let denied = Denied::new(Reason::BudgetSpent, ErrorCode::TemporarilyUnavailable, "");
+    Denied { refused: Refused::budget(budget), ..denied }
 }
 
 fn not_approved(task: &str, by: &str) -> Denied {

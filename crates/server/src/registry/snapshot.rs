@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::{
-    Approval, ApprovalId, Integration, IntegrationId, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId,
+    Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId,
 };
 use fhir::ResourceType;
 use policy::{Filters, TenantRules};
@@ -25,6 +25,14 @@ pub struct Standing {
     pub approval: Arc<Approval>,
     /// What it allows.
     pub profile: Arc<TaskProfile>,
+}
+
+impl Standing {
+    /// The budgets that hold for its sessions.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.approval.terms.budgets.limits(self.integration.class)
+    }
 }
 
 /// An object with the revision a later write must name.

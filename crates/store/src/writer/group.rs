@@ -15,8 +15,10 @@ use crate::feed;
 use crate::sessions::launch_word;
 use crate::tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, UsedAssertion};
 
-/// The window of the distinct-patient budget.
-const HOUR: Millis = 3_600_000;
+/// The windows of the distinct-patient budgets: an hour and a day.
+const WINDOWS: [Millis; 2] = [3_600_000, 24 * 3_600_000];
+/// What is said when one of them is full.
+const SPENT: [IssueRefusal; 2] = [IssueRefusal::PatientBudgetSpent, IssueRefusal::PatientDayBudgetSpent];
 
 static USE: Many<3> = Many::new(
     "INSERT INTO used_assertion (issuer, jti, expires_at)
@@ -44,13 +46,13 @@ static GATE: Many<1> = Many::new(
      SELECT column1, 1 FROM (VALUES @) AS v WHERE column1 IS NOT NULL
      ON CONFLICT (integration) DO UPDATE SET n = patient_gate.n + 1",
 );
-/// Positions of the patients inside the window, in one row.
+/// Positions of the patients inside a window, in one row.
 static SEEN: Many<4> = Many::new(
     "SELECT string_agg(CAST(v.column4 AS TEXT), ' ') FROM (VALUES @) AS v
      WHERE EXISTS (SELECT 1 FROM patient_seen
                    WHERE integration = v.column1 AND tag = v.column2 AND seen_at > v.column3)",
 );
-/// Positions of the integrations, each with its count, in one row.
+/// Positions of integrations and windows, each with its count, in one row.
 static COUNT_SEEN: Many<3> = Many::new(
     "SELECT string_agg(CAST(v.column3 AS TEXT) || ' ' || CAST(
             (SELECT COUNT(*) FROM
@@ -88,7 +90,8 @@ struct Visit<'a> {
     integration: &'a str,
     tag: &'a [u8; 16],
     now: Millis,
-    patients_per_hour: u32,
+    /// Per window.
+    most: [u32; 2],
 }
 
 impl<'a> Entry<'a> {
@@ -118,13 +121,13 @@ impl<'a> Entry<'a> {
 
     /// The patient it reaches, unless it was refused.
     fn visit(&self) -> Option<Visit<'a>> {
-        if let Some(Issue { session, patients_per_hour, .. }) = self.issue() {
+        if let Some(Issue { session, patients_per_hour, patients_per_day, .. }) = self.issue() {
             let (integration, tag, now) = (session.integration.as_str(), &session.patient_tag, session.created_at);
-            return Some(Visit { integration, tag, now, patients_per_hour: *patients_per_hour });
+            return Some(Visit { integration, tag, now, most: [*patients_per_hour, *patients_per_day] });
         }
-        let Mint { ticket, patients_per_hour, .. } = self.mint()?;
+        let Mint { ticket, patients_per_hour, patients_per_day, .. } = self.mint()?;
         let (integration, tag, now) = (ticket.launcher.as_str(), &ticket.patient_tag, ticket.created_at);
-        Some(Visit { integration, tag, now, patients_per_hour: *patients_per_hour })
+        Some(Visit { integration, tag, now, most: [*patients_per_hour, *patients_per_day] })
     }
 
     fn answer(&self, feed: u64) -> Answer {
@@ -269,62 +272,83 @@ async fn visit(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
     }
     let rows: Vec<_> = gates.iter().map(|integration| [Bind::Text(integration)]).collect();
     GATE.run(tx, &rows).await?;
+    let windows = WINDOWS.iter().zip(0_i64..);
     let rows: Vec<_> = patients
         .iter()
-        .zip(0..)
-        .map(|(((integration, tag), (first, _)), at)| {
-            [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(first - HOUR), Bind::Int(at)]
+        .zip((0..).step_by(WINDOWS.len()))
+        .flat_map(|(((integration, tag), (first, _)), at)| {
+            windows.clone().map(move |(window, which)| {
+                [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(first - window), Bind::Int(at + which)]
+            })
         })
         .collect();
     let seen: BTreeSet<usize> = numbers(&SEEN.rows(tx, None, &rows).await?)?.into_iter().collect();
-    let mut inside: BTreeSet<(&str, &[u8; 16])> = BTreeSet::new();
-    inside.extend(patients.keys().zip(0..).filter(|(_, at)| seen.contains(at)).map(|(patient, _)| patient));
-    if inside.len() < patients.len() {
-        let mut counts = count(tx, group.iter().filter_map(Entry::visit), &inside).await?;
-        for entry in group {
-            let Some(Visit { integration, tag, patients_per_hour, .. }) = entry.visit() else { continue };
-            if inside.contains(&(integration, tag)) {
-                continue;
-            }
-            match counts.get_mut(integration) {
-                Some(count) if *count < u64::from(patients_per_hour) => {
-                    *count += 1;
-                    inside.insert((integration, tag));
-                }
-                _ => entry.refused = Some(IssueRefusal::PatientBudgetSpent),
+    let mut inside: Inside<'_> = Default::default();
+    for (patient, at) in patients.keys().zip((0..).step_by(WINDOWS.len())) {
+        for (inside, which) in inside.iter_mut().zip(0..) {
+            if seen.contains(&(at + which)) {
+                inside.insert(*patient);
             }
         }
     }
+    if inside.iter().any(|inside| inside.len() < patients.len()) {
+        let mut counts = count(tx, group.iter().filter_map(Entry::visit), &inside).await?;
+        for entry in group {
+            let Some(Visit { integration, tag, most, .. }) = entry.visit() else { continue };
+            let counts = counts.entry(integration).or_insert([u64::MAX; 2]);
+            let full =
+                inside.iter().zip(&*counts).zip(most).position(|((inside, count), most)| {
+                    !inside.contains(&(integration, tag)) && *count >= u64::from(most)
+                });
+            if let Some(refusal) = full.and_then(|which| SPENT.get(which)) {
+                entry.refused = Some(*refusal);
+                continue;
+            }
+            for (inside, count) in inside.iter_mut().zip(counts) {
+                *count += u64::from(inside.insert((integration, tag)));
+            }
+        }
+    }
+    let [hour, _] = &inside;
     let rows: Vec<_> = patients
         .iter()
-        .filter(|(patient, _)| inside.contains(*patient))
+        .filter(|(patient, _)| hour.contains(*patient))
         .map(|((integration, tag), (_, last))| [Bind::Text(integration), Bind::Blob(*tag), Bind::Int(*last)])
         .collect();
     SEE.run(tx, &rows).await?;
     Ok(())
 }
 
-/// How many patients each integration has reached in its hour, for those that ask for one more.
+/// The patients inside each window, as `(integration, tag)`; whoever is inside the hour is inside the day.
+type Inside<'a> = [BTreeSet<(&'a str, &'a [u8; 16])>; 2];
+
+/// How many patients each integration has reached in each window, for those that ask for one more.
 async fn count<'a>(
     tx: &mut Tx,
     visits: impl Iterator<Item = Visit<'a>>,
-    inside: &BTreeSet<(&str, &[u8; 16])>,
-) -> Result<BTreeMap<&'a str, u64>, StoreError> {
+    inside: &Inside<'_>,
+) -> Result<BTreeMap<&'a str, [u64; 2]>, StoreError> {
     let mut asking: BTreeMap<&str, Millis> = BTreeMap::new();
     let mut most = 0;
-    for Visit { integration, tag, now, patients_per_hour } in visits {
-        if !inside.contains(&(integration, tag)) {
-            let since = asking.entry(integration).or_insert(now);
-            *since = now.min(*since);
-            most = most.max(patients_per_hour);
+    for visit in visits {
+        if inside.iter().any(|inside| !inside.contains(&(visit.integration, visit.tag))) {
+            let since = asking.entry(visit.integration).or_insert(visit.now);
+            *since = visit.now.min(*since);
+            most = visit.most.into_iter().fold(most, u32::max);
         }
     }
-    let rows: Vec<_> =
-        asking.iter().zip(0..).map(|((id, now), at)| [Bind::Text(id), Bind::Int(now - HOUR), Bind::Int(at)]).collect();
+    let rows: Vec<_> = asking
+        .iter()
+        .flat_map(|(id, now)| WINDOWS.map(|window| [Bind::Text(id), Bind::Int(now - window)]))
+        .zip(0..)
+        .map(|([id, since], at)| [id, since, Bind::Int(at)])
+        .collect();
     // One row more than the budget is as good as all of them.
-    let counts: Vec<u64> = numbers(&COUNT_SEEN.rows(tx, Some(i64::from(most) + 1), &rows).await?)?;
-    let counts: BTreeMap<u64, u64> = counts.as_chunks().0.iter().map(|[at, count]| (*at, *count)).collect();
-    Ok(asking.into_keys().zip(0..).filter_map(|(id, at)| Some((id, *counts.get(&at)?))).collect())
+    let found: Vec<u64> = numbers(&COUNT_SEEN.rows(tx, Some(i64::from(most) + 1), &rows).await?)?;
+    let found: BTreeMap<u64, u64> = found.as_chunks().0.iter().map(|[at, count]| (*at, *count)).collect();
+    // What was not counted has no room.
+    let of = |at: u64| found.get(&at).copied().unwrap_or(u64::MAX);
+    Ok(asking.into_keys().zip((0..).step_by(2)).map(|(id, at)| (id, [of(at), of(at + 1)])).collect())
 }
 
 /// The numbers in the first column, if it holds any.

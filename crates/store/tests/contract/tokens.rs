@@ -28,7 +28,7 @@ pub fn issue(n: u8, patient: u8, ticket: Option<[u8; 32]>, at: Millis) -> Issue 
         created_at: at,
         expires_at: at + 15 * MINUTE,
     };
-    Issue { assertion: assertion(&format!("i{n}")), ticket, session, patients_per_hour: 3 }
+    Issue { assertion: assertion(&format!("i{n}")), ticket, session, patients_per_hour: 3, patients_per_day: 100 }
 }
 
 pub fn mint(n: u8, patient: u8, at: Millis) -> Mint {
@@ -44,7 +44,7 @@ pub fn mint(n: u8, patient: u8, at: Millis) -> Mint {
         created_at: at,
         expires_at: at + 5 * MINUTE,
     };
-    Mint { assertion: assertion(&format!("m{n}")), ticket, patients_per_hour: 2 }
+    Mint { assertion: assertion(&format!("m{n}")), ticket, patients_per_hour: 2, patients_per_day: 100 }
 }
 
 #[tokio::test]
@@ -133,6 +133,31 @@ async fn distinct_patients_are_counted_over_the_last_hour() {
         assert!(store.mint(mint(1, 1, NOW)).await.unwrap().is_ok());
         assert!(store.mint(mint(2, 2, NOW)).await.unwrap().is_ok());
         assert_eq!(store.mint(mint(3, 3, NOW)).await.unwrap(), Err(IssueRefusal::PatientBudgetSpent));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn distinct_patients_are_counted_over_the_last_day() {
+    on_every_engine(async |store| {
+        let hour = 60 * MINUTE;
+        let ask = async |n: u8, patient: u8, at: Millis| {
+            let mut one = issue(n, patient, None, at);
+            (one.patients_per_hour, one.patients_per_day) = (2, 3);
+            store.issue(one).await.unwrap().map(drop)
+        };
+        for (n, patient, at) in [(1, 1, NOW), (2, 2, NOW), (3, 3, NOW + hour)] {
+            assert_eq!(ask(n, patient, at).await, Ok(()), "{n}");
+        }
+        assert_eq!(ask(4, 4, NOW + 2 * hour).await, Err(IssueRefusal::PatientDayBudgetSpent));
+        // Patients of the day take a place of the hour again, and of the day none; a refused one takes neither.
+        assert_eq!(ask(5, 1, NOW + 3 * hour).await, Ok(()));
+        assert_eq!(ask(6, 3, NOW + 3 * hour).await, Ok(()));
+        assert_eq!(ask(7, 2, NOW + 3 * hour).await, Err(IssueRefusal::PatientBudgetSpent));
+        // 2 leaves the window of the day, whatever the purge has done.
+        while store.purge(NOW + 24 * hour).await.unwrap() {}
+        assert_eq!(ask(8, 4, NOW + 24 * hour).await, Ok(()));
+        assert_eq!(ask(9, 5, NOW + 24 * hour).await, Err(IssueRefusal::PatientDayBudgetSpent));
     })
     .await;
 }
