@@ -40,8 +40,18 @@ pub enum Reason {
     UpstreamBroken,
     /// The upstream could not be reached or was too slow.
     UpstreamUnavailable,
-    /// A budget is spent.
+    /// A budget is spent that has no reason of its own.
     BudgetSpent,
+    /// The session has looked too often for what is absent or not its own.
+    AbsentBudgetSpent,
+    /// The session has made its requests of this minute.
+    RequestBudgetSpent,
+    /// The page lies behind the last one of a search.
+    PageBudgetSpent,
+    /// The session has had its bytes.
+    ByteBudgetSpent,
+    /// The session has had its distinct resource types (S1-25).
+    TypeBudgetSpent,
     /// The audit record could not be made durable.
     RecordFailed,
     /// Too many requests are being worked on.
@@ -96,6 +106,11 @@ impl Reason {
             Self::UpstreamBroken => "upstream-broken",
             Self::UpstreamUnavailable => "upstream-unavailable",
             Self::BudgetSpent => "budget-spent",
+            Self::AbsentBudgetSpent => "absent-budget-spent",
+            Self::RequestBudgetSpent => "request-budget-spent",
+            Self::PageBudgetSpent => "page-budget-spent",
+            Self::ByteBudgetSpent => "byte-budget-spent",
+            Self::TypeBudgetSpent => "type-budget-spent",
             Self::RecordFailed => "record-failed",
             Self::Overloaded => "overloaded",
             Self::ClientInvalid => "client-invalid",

@@ -22,11 +22,21 @@ pub fn alert(code: &str) -> &'static str {
         "client-of-another-tenant" => "an integration of another tenant was presented here",
         "assertion-replayed" => "a client assertion came a second time; it may have been stolen, so ask for a new key",
         "patient-budget-spent" => {
-            "the distinct patients of an hour are used up; more are refused until the hour is over"
+            "the distinct patients of an hour or a day are used up; more are refused until it is over"
         }
         "launcher-denied" => "a launcher asked to start what it may not start",
         "absent-budget-spent" => {
             "a session asked too often for what is not there or not its own, as one does who guesses ids; it is refused now"
+        }
+        "request-budget-spent" => {
+            "a session made more requests in a minute than its approval allows; a loop, or a walk through the record"
+        }
+        "page-budget-spent" => {
+            "a session asked for more pages of one search than its approval allows, as one does who copies a whole record"
+        }
+        "byte-budget-spent" => "a session has had all the bytes its approval allows; nothing more is released to it",
+        "type-budget-spent" => {
+            "a session asked for more kinds of resources than its approval allows, as one does who joins a full profile"
         }
         "ledger-torn-tail" => {
             "the ledger ended in an unfinished commit, as after a crash; nothing acknowledged was lost"
@@ -63,6 +73,11 @@ pub fn reason(code: &str) -> &'static str {
         "upstream-broken" => "the upstream's answer broke the contract",
         "upstream-unavailable" => "the upstream could not be reached or was too slow",
         "budget-spent" => "a budget is spent",
+        "absent-budget-spent" => "the session has looked too often for what is absent or not its own",
+        "request-budget-spent" => "the session has made its requests of the minute",
+        "page-budget-spent" => "the page lies behind the last that one search may have",
+        "byte-budget-spent" => "the session has had its bytes",
+        "type-budget-spent" => "the session has had its distinct resource types",
         "record-failed" => "the audit record could not be made durable",
         "overloaded" => "too many requests were being worked on",
         "client-invalid" => "the client could not be authenticated",
@@ -107,6 +122,11 @@ mod tests {
             Reason::UpstreamBroken,
             Reason::UpstreamUnavailable,
             Reason::BudgetSpent,
+            Reason::AbsentBudgetSpent,
+            Reason::RequestBudgetSpent,
+            Reason::PageBudgetSpent,
+            Reason::ByteBudgetSpent,
+            Reason::TypeBudgetSpent,
             Reason::RecordFailed,
             Reason::Overloaded,
             Reason::ClientInvalid,

@@ -22,7 +22,7 @@ pub struct Refusal {
     pub scope: Option<String>,
     /// For 405: the methods that are offered.
     pub allow: Option<&'static str>,
-    /// For 429 and 503: seconds to wait.
+    /// For 503, and for a 429 that ends by itself: seconds to wait.
     pub retry_after: Option<u32>,
 }
 
@@ -33,7 +33,6 @@ impl Refusal {
         let (status, issue) = status_of(reason);
         let retry_after = match status {
             StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            StatusCode::TOO_MANY_REQUESTS => Some(900),
             _ => None,
         };
         Self { status, reason, issue, says: says.into(), scope: None, allow: None, retry_after }
@@ -90,7 +89,12 @@ fn status_of(reason: Reason) -> (StatusCode, &'static str) {
         Reason::UpstreamUnavailable | Reason::RecordFailed | Reason::Overloaded => {
             (StatusCode::SERVICE_UNAVAILABLE, "transient")
         }
-        Reason::BudgetSpent => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+        Reason::BudgetSpent
+        | Reason::AbsentBudgetSpent
+        | Reason::RequestBudgetSpent
+        | Reason::PageBudgetSpent
+        | Reason::ByteBudgetSpent
+        | Reason::TypeBudgetSpent => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
         Reason::VersionConflict => (StatusCode::PRECONDITION_FAILED, "conflict"),
         Reason::UpstreamRefused => (StatusCode::UNPROCESSABLE_ENTITY, "processing"),
         Reason::OutcomeUnknown => (StatusCode::INTERNAL_SERVER_ERROR, "incomplete"),
