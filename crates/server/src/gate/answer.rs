@@ -62,6 +62,16 @@ impl Answer {
         Self(Inner::Released(Box::new(Release { status, body, large, content, etag, last_modified, location })))
     }
 
+    /// A change that was made and recorded, without what it says: there is no budget left for that.
+    #[must_use]
+    pub fn bare(recorded: Recorded) -> Self {
+        let mut answer = Self::released(recorded, None, None);
+        if let Inner::Released(release) = &mut answer.0 {
+            (release.body, release.large) = (Vec::new(), None);
+        }
+        answer
+    }
+
     /// The answers of a batch, each of which was made by one of the ways above.
     #[must_use]
     pub(super) fn of_entries(body: Vec<u8>) -> Self {

@@ -28,7 +28,10 @@ impl Gate {
             }
             // All entries of one answer are in memory together.
             let job = Job { trace: &trace, proofs: &proofs, room: Room::Memory, ..*job };
+            // The first was charged as the request.
+            let charged = if at == 0 { Ok(()) } else { job.caller.purse.request(self.clock.now()) };
             let answer = match entry.asks {
+                _ if let Err(over) = charged => self.over(&trace, job.caller, over).await,
                 // Refused before it is asked, so that a change is not made that cannot be told of.
                 Ok(_) if body.len() > ANSWER_BYTES_MAX => {
                     let says = "the answer to this batch has grown too large; ask for this entry by itself";

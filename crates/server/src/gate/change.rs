@@ -13,8 +13,9 @@ use policy::{Released, Verdict, WritePermit};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::budget::Place;
 use super::work::{self, Job};
-use super::{Answer, Caller, Gate, record};
+use super::{Answer, Caller, Gate, absent, record};
 use crate::audit::{Audit, Intended, Lane, Recorded, Slot};
 use crate::broker::{Broker, Sent};
 use crate::error::Refusal;
@@ -92,7 +93,7 @@ struct Change {
 
 impl Gate {
     /// Makes a change; `outcome` is the place of its second record.
-    pub(super) async fn change(&self, job: &Job<'_>, outcome: Slot, permit: WritePermit) -> Answer {
+    pub(super) async fn change(&self, job: &Job<'_>, outcome: Slot, permit: WritePermit, place: Place) -> Answer {
         let Job { tenant, trace, caller, .. } = *job;
         // An end that came meanwhile counts before anything is changed.
         if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
@@ -110,9 +111,10 @@ impl Gate {
             caller: caller.clone(),
         };
         let audit = self.audit.clone();
-        let changed = made_and_recorded(audit, [intent, outcome], record, permit, |intended| change.make(intended));
+        let changed =
+            made_and_recorded(audit, [intent, outcome], record, permit, |intended| change.make(intended, place));
         let Some(changing) = self.changes.start(changed) else { return work::overloaded() };
-        let (recorded, _lease) = match changing.await {
+        let (recorded, shown, _lease) = match changing.await {
             Ok(Ok(changed)) => changed,
             Ok(Err(refusal)) => return Answer::unrecorded(refusal),
             Err(_) => return Answer::unrecorded(unknown()),
@@ -122,14 +124,25 @@ impl Gate {
             return self.deny(trace, caller, refusal).await;
         }
         if recorded.released().reason() == Some(Reason::NotFound) {
-            self.absent(job).await;
+            absent::next_tick(self.clock.now()).await;
         }
-        Answer::released(recorded, None, None)
+        match shown {
+            Shown::Whole => Answer::released(recorded, None, None),
+            Shown::Bare => Answer::bare(recorded),
+        }
     }
 }
 
 /// What a change came to: what may leave, its record, and its share of the process's memory.
-type Made = (Released, AuditRecord, Option<Lease>);
+type Made = (Released, AuditRecord, Shown, Option<Lease>);
+
+/// Whether the answer to a change has its body: one that was made is answered as made, whatever the budget says.
+#[derive(Clone, Copy)]
+enum Shown {
+    Whole,
+    /// Status and headers, as if for `return=minimal`.
+    Bare,
+}
 
 /// Between the two records nothing returns early: a fault of ours is an outcome too.
 async fn made_and_recorded<F>(
@@ -138,13 +151,14 @@ async fn made_and_recorded<F>(
     record: AuditRecord,
     permit: WritePermit,
     make: impl FnOnce(Intended) -> F,
-) -> Result<(Recorded, Option<Lease>), Refusal>
+) -> Result<(Recorded, Shown, Option<Lease>), Refusal>
 where
     F: Future<Output = Option<Made>>,
 {
     let lost = record::lost(&record);
     let Ok(intended) = audit.intend(intent, record, permit).await else { return Err(work::unrecorded()) };
-    let Ok(Some((released, record, lease))) = AssertUnwindSafe(async { make(intended).await }).catch_unwind().await
+    let Ok(Some((released, record, shown, lease))) =
+        AssertUnwindSafe(async { make(intended).await }).catch_unwind().await
     else {
         if let Err(why) = audit.append(outcome, lost).await {
             tracing::error!(%why, "the outcome of a change could not be recorded");
@@ -152,18 +166,34 @@ where
         return Err(unknown());
     };
     let recorded = audit.record(outcome, record, released).await.map_err(|_| unknown())?;
-    Ok((recorded, lease))
+    Ok((recorded, shown, lease))
 }
 
 impl Change {
-    async fn make(self, intended: Intended) -> Option<Made> {
+    async fn make(self, intended: Intended, place: Place) -> Option<Made> {
         let Self { audit, broker, keys, registry, tenant, trace, caller } = self;
         let Sent { answered, lease, .. } = broker.write_held(&tenant, intended).await;
         let verdict = policy::verify(answered, &mut |bytes: &[u8]| keys.seal_page(&tenant, bytes).ok());
         let Verdict::Released(released) = verdict else { return None };
         work::raise(&audit, &registry, &tenant, released.findings(), || trace.phi(&caller.session)).await;
-        let record = trace.released(&caller.session, &caller.standing, &released, true, None);
-        Some((released, record, lease))
+        if released.reason() == Some(Reason::NotFound) {
+            absent::spend(&audit, &trace, &caller.session, place);
+        }
+        let mut record = trace.released(&caller.session, &caller.standing, &released, true, None);
+        let mut shown = Shown::Whole;
+        if let Err(over) = caller.purse.release(&released) {
+            let first = over.first;
+            let refusal = Refusal::from(over);
+            if first {
+                let phi = trace.phi(&caller.session);
+                audit.alert_soon(tenant.as_str(), refusal.reason.code(), &refusal.says, phi);
+            }
+            shown = Shown::Bare;
+            record.decision.reason = refusal.reason.code().to_owned();
+            (record.object.bytes, record.object.released) = (0, 0);
+            record.object.digest.clear();
+        }
+        Some((released, record, shown, lease))
     }
 }
 

@@ -7,6 +7,7 @@ mod absent;
 mod answer;
 mod batch;
 mod body;
+mod budget;
 mod capability;
 mod change;
 mod consents;
@@ -27,8 +28,8 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Bytes;
 
-use self::absent::AbsentBudget;
 pub use self::answer::{Answer, GateBody};
+use self::budget::{Over, Purse, Purses};
 use crate::audit::{Audit, Lane};
 use crate::authorize::VerifiedTokens;
 use crate::broker::{Broker, Room};
@@ -53,7 +54,7 @@ pub struct Gate {
     /// The way upstream.
     pub broker: Broker,
     tenants: HashMap<TenantId, Tenant>,
-    absent: AbsentBudget,
+    purses: Purses,
     room: body::Room,
     consented: consents::Known,
     changes: change::Changes,
@@ -69,6 +70,7 @@ struct Tenant {
 struct Caller {
     session: Arc<Session>,
     standing: Standing,
+    purse: Arc<Purse>,
 }
 
 impl Gate {
@@ -98,7 +100,7 @@ impl Gate {
             audit,
             broker,
             tenants,
-            absent: AbsentBudget::default(),
+            purses: Purses::default(),
             room: body::Room::default(),
             consented: consents::Known::default(),
             changes: change::Changes::default(),
@@ -169,6 +171,10 @@ impl Gate {
         if asks_statement {
             return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing));
         }
+        // Charged before it is understood: what cannot be is a request too.
+        if let Err(over) = caller.purse.request(self.clock.now()) {
+            return Box::pin(self.over(&trace, &caller, over)).await;
+        }
         let held = if takes_body {
             match Box::pin(self.room.take(request.headers(), body)).await {
                 Ok(held) => Some(held),
@@ -217,9 +223,13 @@ impl Gate {
             ));
         }
         // Read only now: the wait above may have brought the very approval this session runs under.
-        match self.alive(&self.registry.snapshot(), &session) {
-            Ok(standing) => Ok(Caller { session, standing }),
-            Err(refusal) => Err((refusal, Some(session))),
+        let standing = match self.alive(&self.registry.snapshot(), &session) {
+            Ok(standing) => standing,
+            Err(refusal) => return Err((refusal, Some(session))),
+        };
+        match self.purses.of(&session, || standing.limits(), self.clock.now()) {
+            Some(purse) => Ok(Caller { session, standing, purse }),
+            None => Err((Refusal::new(Reason::Overloaded, "too many sessions are at work; try again"), Some(session))),
         }
     }
 
@@ -246,6 +256,17 @@ impl Gate {
 
     async fn deny(&self, trace: &record::Trace, caller: &Caller, refusal: Refusal) -> Answer {
         Box::pin(self.refuse(trace.denied(&caller.session, Some(&caller.standing), &refusal), refusal)).await
+    }
+
+    /// A budget is spent: refused like anything else, with an alert the first time.
+    async fn over(&self, trace: &record::Trace, caller: &Caller, over: Over) -> Answer {
+        let first = over.first;
+        let refusal = Refusal::from(over);
+        if first {
+            let phi = trace.phi(&caller.session);
+            self.audit.alert_soon(caller.session.tenant.as_str(), refusal.reason.code(), &refusal.says, phi);
+        }
+        self.deny(trace, caller, refusal).await
     }
 
     /// A refusal is recorded like a release; if that fails the answer is 503, which tells nothing either.

@@ -9,6 +9,7 @@ use policy::{
     Ask, BinaryProof, Consents, Decision, Denial, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit,
 };
 
+use super::budget::Place;
 use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
 use crate::audit::{Audit, Lane};
@@ -45,7 +46,10 @@ impl Gate {
             Interaction::Bundle(submission) => match submission.whole() {
                 // One refusal refuses the whole (BA-03).
                 Err(invalid) => self.deny(job.trace, job.caller, invalid.clone().into()).await,
-                Ok(()) => self.one(job, Interaction::Bundle(submission), None).await,
+                Ok(()) => match job.caller.purse.entries(submission.entries.len(), self.clock.now()) {
+                    Err(over) => self.over(job.trace, job.caller, over).await,
+                    Ok(()) => self.one(job, Interaction::Bundle(submission), None).await,
+                },
             },
             other => self.one(job, other, if_none_match).await,
         }
@@ -55,11 +59,14 @@ impl Gate {
     pub(super) async fn one(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
         let Job { tenant, rules, trace, caller, proofs, .. } = *job;
         let now = self.clock.now();
-        if self.absent.spent(&caller.session.id, caller.standing.approval.terms.budgets.absent_per_session) {
-            let refusal =
-                Refusal::new(Reason::BudgetSpent, "too many look-ups of instances that are not this session's");
-            return self.deny(trace, caller, refusal).await;
+        if let Err(over) = caller.purse.left() {
+            return self.over(trace, caller, over).await;
         }
+        // Kept before anything is asked: whatever comes of requests at once, no more of them say "not there" than may.
+        let place = match caller.purse.place().await {
+            Ok(place) => place,
+            Err(refusal) => return self.deny(trace, caller, refusal).await,
+        };
         let page = match &interaction {
             Interaction::Page { token, .. } => match self.open_page(tenant, token) {
                 Some(page) => Some(page),
@@ -97,12 +104,17 @@ impl Gate {
                 }
             }
         };
+        let number = page.as_ref().map_or(1, PageCursor::number);
         let next = match policy::decide(ask(interaction, page, consents)) {
             Decision::Permit(permit) => Next::Ask(permit),
             Decision::Write(permit) => Next::Write(permit),
             Decision::Deny(denial) => return self.denied(job, denial).await,
         };
-        self.asked(job, next, if_none_match).await
+        // The page that is asked for counts, whatever is on it.
+        if let Err(over) = caller.purse.page(number) {
+            return self.over(trace, caller, over).await;
+        }
+        self.asked(job, next, place, if_none_match).await
     }
 
     /// A refusal before anything is asked; a type that nobody expected is also an alert (S2-04).
@@ -116,7 +128,7 @@ impl Gate {
     }
 
     /// Calls until there is something to release.
-    async fn asked(&self, job: &Job<'_>, mut next: Next, if_none_match: Option<&str>) -> Answer {
+    async fn asked(&self, job: &Job<'_>, mut next: Next, place: Place, if_none_match: Option<&str>) -> Answer {
         let Job { tenant, trace, caller, room, .. } = *job;
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
@@ -126,7 +138,7 @@ impl Gate {
         let (released, large, _lease) = loop {
             let permit = match next {
                 Next::Ask(permit) => permit,
-                Next::Write(permit) => return Box::pin(self.change(job, slot, permit)).await,
+                Next::Write(permit) => return Box::pin(self.change(job, slot, permit, place)).await,
             };
             // The lease bounds what all answers together may hold; it is given back once the body is on its way.
             let Sent { answered, spool, lease } =
@@ -148,15 +160,25 @@ impl Gate {
                 Verdict::Denied(denial) => {
                     // Refused for what a look-up found: told as late, and as seldom, as "not there".
                     let looked_up = denial.reason == Reason::WriteRefused;
+                    if looked_up {
+                        absent::spend(&self.audit, trace, &caller.session, place);
+                    }
                     let answer = self.deny(trace, caller, denial.into()).await;
                     if looked_up {
-                        self.absent(job).await;
+                        absent::next_tick(self.clock.now()).await;
                     }
                     return answer;
                 }
                 Verdict::Consents(_) => return overloaded(),
             }
         };
+        let absent = released.reason() == Some(Reason::NotFound);
+        // Counted here, where everything else could leave: whoever goes away before the tick has looked all the same.
+        if absent {
+            absent::spend(&self.audit, trace, &caller.session, place);
+        } else {
+            drop(place);
+        }
         // An end that came while the upstream was answering counts (DESIGN, step 2).
         if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
             return self.deny(trace, caller, refusal).await;
@@ -165,14 +187,16 @@ impl Gate {
             let phi = || trace.phi(&caller.session);
             Box::pin(raise(&self.audit, &self.registry, &tenant.settings.id, released.findings(), phi)).await;
         }
-        let absent = released.reason() == Some(Reason::NotFound);
+        if let Err(over) = caller.purse.release(&released) {
+            return self.over(trace, caller, over).await;
+        }
         let digest = large.as_ref().map(|large| large.digest.as_str());
         let record = trace.released(&caller.session, &caller.standing, &released, false, digest);
         let Ok(recorded) = self.audit.record(slot, record, released).await else {
             return Answer::unrecorded(unrecorded());
         };
         if absent {
-            self.absent(job).await;
+            absent::next_tick(self.clock.now()).await;
         }
         let large = large.map(|large| {
             let (registry, session, clock) = (self.registry.clone(), caller.session.clone(), self.clock.clone());
@@ -180,20 +204,6 @@ impl Gate {
             Watched::new(large.spool, Box::new(alive))
         });
         Answer::released(recorded, if_none_match, large)
-    }
-
-    /// Counts an answer that says "not there", and lets it leave as every other of its kind.
-    pub(super) async fn absent(&self, job: &Job<'_>) {
-        let Job { tenant, trace, caller, .. } = *job;
-        let most = caller.standing.approval.terms.budgets.absent_per_session;
-        let count = self.absent.count(&caller.session.id, caller.session.expires_at, self.clock.now());
-        if count == most {
-            // Once for the session; the answer does not wait for it.
-            let says = "a session has spent its budget of instances that are absent or not its own";
-            let phi = trace.phi(&caller.session);
-            self.audit.alert_soon(tenant.settings.id.as_str(), "absent-budget-spent", says, phi);
-        }
-        absent::next_tick(self.clock.now()).await;
     }
 
     fn open_page(&self, tenant: &Tenant, token: &str) -> Option<PageCursor> {
