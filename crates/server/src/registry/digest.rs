@@ -47,3 +47,32 @@ pub fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) 
     let parts = json!([FORM, risk(integration), profile, terms]).to_string();
     sha256(parts.as_bytes())
 }
+
+/// Approvals given before a budget existed must go on fitting: what they do not say is not hashed.
+#[test]
+fn terms_are_hashed_as_they_were_when_they_were_approved() {
+    use serde_json::Value;
+    use testkit::world::World;
+    let world = World::new("patient/Observation.rs");
+    let hash = |terms: &Value| {
+        let terms: Terms = serde_json::from_value(terms.clone()).unwrap();
+        subject(&world.integration, &world.profile, &terms)
+    };
+    let old = json!({
+        "budgets": { "absent_per_session": 50, "patients_per_hour": 100 },
+        "launch": [{ "mode": "ticket" }],
+        "token_seconds": 300,
+    });
+    let as_it_was = json!([FORM, risk(&world.integration), world.profile, old]).to_string();
+    assert_eq!(hash(&old), sha256(as_it_was.as_bytes()));
+    let mut seen = vec![hash(&old)];
+    for (name, most) in domain::Budget::ALL.map(|budget| (budget.name(), budget.most())) {
+        let mut changed = old.clone();
+        changed["budgets"][name] = json!(most);
+        seen.push(hash(&changed));
+    }
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), count, "every budget counts");
+}

@@ -201,6 +201,24 @@ impl Gate {
 
     /// The same for a profile of one's own.
     pub async fn session_of(&self, patient: &str, scopes: &str, change: impl FnOnce(&mut TaskProfile)) -> Session {
+        self.session_within(BUDGETS, patient, scopes, change).await
+    }
+
+    /// A token for patient P1 whose approval has these budgets.
+    pub async fn token_within(&self, budgets: Budgets, scopes: &str) -> String {
+        let session = self.session_within(budgets, "P1", scopes, |_| {}).await;
+        self.reach(session.feed).await;
+        self.sign(&session, |_| {})
+    }
+
+    /// The same within budgets of one's own.
+    async fn session_within(
+        &self,
+        budgets: Budgets,
+        patient: &str,
+        scopes: &str,
+        change: impl FnOnce(&mut TaskProfile),
+    ) -> Session {
         let tag: [u8; 16] = random().unwrap();
         let id = format!("i-{}", SessionId(tag));
         let scopes: domain::ScopeSet = scopes.parse().unwrap();
@@ -240,7 +258,7 @@ impl Gate {
             status: IntegrationStatus::Active,
             epoch: 0,
         };
-        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets: BUDGETS };
+        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets };
         let digest = server::registry::approval_digest(&integration, &profile, &terms);
         let approval = Approval {
             id: ApprovalId(tag),

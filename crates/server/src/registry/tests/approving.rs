@@ -325,3 +325,32 @@ async fn expiry_of_the_integration_ends_its_standing() {
     let end = snapshot.integration(&"sched".parse().unwrap()).unwrap().expires_at;
     assert_eq!(snapshot.standing(&id, end).unwrap_err(), Reason::IntegrationInactive);
 }
+
+#[tokio::test]
+async fn budgets_are_asked_for_within_bounds_and_shown_as_they_hold() {
+    let bench = Bench::new().await;
+    bench.staff().await;
+    assert_eq!(bench.register(registration()).await.0, StatusCode::OK);
+    let ask = async |name: &str, value: u64| {
+        let mut terms = terms();
+        terms["budgets"][name] = json!(value);
+        let body = json!({ "integration": "sched", "task": "scheduling@1", "justification": "j", "terms": terms });
+        bench.olga("POST", "/tenants/mercy/approvals", body).await
+    };
+    for budget in domain::Budget::ALL {
+        let (name, most) = (budget.name(), budget.most());
+        for value in [0, most + 1] {
+            let (status, problem) = ask(name, value).await;
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{name} {value}: {problem}");
+            assert!(problem.to_string().contains(&format!("`terms.budgets.{name}` must be 1 to {most}")), "{problem}");
+        }
+    }
+    let (status, asked) = ask("bytes_per_session", 12_345).await;
+    assert_eq!(status, StatusCode::CREATED, "{asked}");
+    assert_eq!(asked["terms"]["budgets"]["bytes_per_session"], 12_345);
+    assert!(asked["terms"]["budgets"].get("pages_per_search").is_none(), "what was not asked is not written: {asked}");
+    let words = asked["allows"].to_string();
+    for says in ["1000 patients in a day", "600 requests a minute", "50 pages", "12345 bytes", "20 resource types"] {
+        assert!(words.contains(says), "{says}: {words}");
+    }
+}
