@@ -100,7 +100,7 @@ def manifest(kinds, agent_key, launcher_key):
         f'[[integration]]\nid = "{AGENT}"\nname = "Chart agent"\nclass = "clinical-ai"\n'
         f'purpose = "Reads the whole chart of one patient"\ndata_classes = ["clinical"]\nexpected = {json.dumps(kinds)}\n{common}{keys(agent_key)}\n'
         f'[[integration.request]]\ntask = "{TASK}@1"\njustification = "Interoperability tests"\n'
-        f'terms = {{ launch = [{{ mode = "ticket" }}], token_seconds = 900, budgets = {{ patients_per_hour = 10000, absent_per_session = 10000 }} }}\n\n'
+        f'terms = {{ launch = [{{ mode = "ticket" }}], token_seconds = 900, budgets = {{ patients_per_hour = 10000, absent_per_session = 10000, requests_per_minute = 100000, pages_per_search = 10000, bytes_per_session = 10000000000, types_per_session = 200 }} }}\n\n'
         f'[[integration]]\nid = "{LAUNCHER}"\nname = "Chart desk"\nclass = "launcher"\n'
         f'purpose = "Starts the chart agent"\ndata_classes = ["demographics"]\nexpected = []\nlaunches = ["{AGENT}"]\n{common}{keys(launcher_key)}')
 
