@@ -51,7 +51,10 @@ pub(super) struct Evidence {
 /// Distinct patients looked up by each integration in the last hour and in the last day, on this node: look-ups that start no
 /// session count too.
 #[derive(Default)]
-pub(super) struct LookUps(Mutex<HashMap<IntegrationId, [HashMap<[u8; 16], Millis>; 2]>>);
+pub(super) struct LookUps(Mutex<HashMap<IntegrationId, [Seen; 2]>>);
+
+/// When each patient, by tag, was looked up last.
+type Seen = HashMap<[u8; 16], Millis>;
 
 impl LookUps {
     /// Counts a look-up, or says which budget it would be one patient too many for.
