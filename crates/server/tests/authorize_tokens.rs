@@ -214,6 +214,22 @@ async fn distinct_patients_per_hour_are_capped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn distinct_patients_per_day_are_capped() {
+    let mut terms = terms(900, 100);
+    terms.budgets.patients_per_day = Some(1);
+    let world = World::with(terms).await;
+    assert_eq!(world.token(&details("P1")).await.status, 200);
+    world.clock.advance(2 * 3_600_000);
+    let over = world.token(&details("P2")).await;
+    assert_eq!(over.status, 429, "{}", over.body);
+    assert_eq!(over.headers["retry-after"], "86400");
+    assert!(over.body["error_description"].as_str().unwrap().contains("`patients_per_day`"), "{}", over.body);
+    assert_eq!(world.token(&details("P1")).await.status, 200, "the same patient counts once");
+    let named = world.ehr.requests.all().into_iter().filter(|seen| seen.query.contains("P2")).count();
+    assert_eq!(named, 0, "the upstream was not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scopes_are_narrowed_or_refused_by_name() {
     let world = World::new().await;
     let ticket = world.ticket().await;
