@@ -75,9 +75,10 @@ fn code(resource: Value<'_>) -> String {
 
 /// When an observation was made, or began, as written; what is written in two ways is not equal.
 fn time(resource: Value<'_>) -> String {
-    ["effectiveDateTime", "effectiveInstant", "effectivePeriod", "effectiveTiming"]
-        .iter()
-        .find_map(|name| resource.get(name))
+    let mut times = resource.members().filter(|(name, _)| name.text().starts_with("effective"));
+    times
+        .next()
+        .map(|(_, time)| time)
         .map(|time| time.get("start").unwrap_or(time))
         .map_or_else(String::new, |time| time.raw().to_owned())
 }
