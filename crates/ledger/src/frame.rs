@@ -284,7 +284,7 @@ pub fn write(number: u64, prev: &Hash, body: &Body<'_>, signer: &dyn Signer) -> 
     Ok(Written { bytes, hash })
 }
 
-/// As [`write`], in the place of what `out` holds, so that its memory serves one commit after the other; answers the frame's hash.
+/// As [`write()`], in the place of what `out` holds, so that its memory serves one commit after the other; answers the frame's hash.
 ///
 /// # Errors
 /// [`WriteFrameError`]; then `out` holds nothing of use.
