@@ -126,6 +126,17 @@ class Http:
                     raise
 
 
+def end(process):
+    """Asks a program to end, and ends it where it does not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Gate:
     def __init__(self, binary, folder, port, upstream, tenant="mercy", wrap=()):
         self.binary, self.folder, self.port, self.tenant = str(binary), pathlib.Path(folder), port, tenant
@@ -174,13 +185,8 @@ class Gate:
             time.sleep(0.02)
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        if self.process:
+            end(self.process)
         self.process = None
 
     def people(self):

@@ -75,8 +75,7 @@ class Ehr:
             return json.load(answer)
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
+        gates.end(self.process)
 
 
 def manifest(agent_key, launcher_key):

@@ -70,13 +70,7 @@ class Hapi:
         raise SystemExit(f"HAPI did not start: {self.log.read_text()[-3000:]}")
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        gates.end(self.process)
 
 
 def check_oracle(definitions, records, base, kinds):

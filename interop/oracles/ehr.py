@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 
+import gate as gates
 from worlds import rng_for
 
 # These answer something else altogether, or nothing that can be read: in a combination they hide what the others do.
@@ -73,13 +74,7 @@ class Ehr:
         self.call("PUT", "\n".join(lines))
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        gates.end(self.process)
 
 
 class Catalogue:

@@ -49,6 +49,9 @@ def check_oracles(stage):
         raise SystemExit("the oracle of non-interference is wrong")
     if not differences.monotone(answer(own), answer(own, foreign), asked) or not differences.monotone(answer(own), answer({**own, "status": "amended"}), asked):
         raise SystemExit("the oracle of monotonicity is wrong")
+    part = {name: own[name] for name in ("resourceType", "id", "meta")}
+    if differences.monotone(answer(own, part), answer(part, own), asked) or not differences.monotone(answer(part), answer(part, own), asked):
+        raise SystemExit("the oracle of monotonicity is wrong about a record in two forms")
 
 
 def misbehaving(stage, patient, answer):
