@@ -7,6 +7,7 @@ pub mod broker;
 pub mod clock;
 pub mod error;
 pub mod gate;
+pub mod hex;
 pub mod keys;
 pub mod listen;
 pub mod outbound;

@@ -72,7 +72,7 @@ async fn make(init: &Init) -> Result<String, Failure> {
     private_folder(&data).map_err(|why| failed(&data, why))?;
     let key: [u8; 32] = random().map_err(|why| Failure::failed(why.to_string()))?;
     let key_path = init.dir.join("root.key");
-    private_file(&key_path, &hex(&key)).map_err(|why| failed(&key_path, why))?;
+    private_file(&key_path, &server::hex::hex(&key)).map_err(|why| failed(&key_path, why))?;
     let config_path = init.dir.join("hilum.toml");
     let text = config_text(init);
     fs::write(&config_path, &text).map_err(|why| failed(&config_path, why))?;
@@ -132,14 +132,6 @@ pub fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
         options.mode(0o600);
     }
     options.open(path)?.write_all(text.as_bytes())
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// A TOML text in quotes.

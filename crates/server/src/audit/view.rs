@@ -12,6 +12,7 @@ use serde::Serialize;
 use store::wal::VerifyWalError;
 
 use super::read::RecordId;
+use crate::hex::hex;
 
 /// One page of records.
 #[derive(Clone, Debug, Serialize)]
@@ -309,10 +310,6 @@ pub fn verify(dir: &Path, key: &VerifyingKey, checkpoints: &[&str]) -> Result<Ve
         torn_bytes: verified.torn_bytes,
         damaged_checkpoints: verified.damaged_checkpoints,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// UTC with exactly six decimals, so that texts sort as times do.

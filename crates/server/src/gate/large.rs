@@ -5,7 +5,8 @@ use std::ops::Range;
 use aws_lc_rs::digest::{Context, SHA256};
 use policy::{Answered, Interrupted, Sink, Source, Verdict};
 
-use super::{Gate, Tenant, record};
+use super::{Gate, Tenant};
+use crate::hex::hex;
 use crate::spool::{Spool, SpoolWriter};
 
 /// A released body that is not in memory.
@@ -62,7 +63,7 @@ impl Gate {
             let verdict = policy::verify_spooled(answered, &mut Kept(spool), &mut sink, &mut seal);
             match &verdict {
                 Verdict::Released(released) if released.spooled().is_some() => {
-                    let digest = record::hex(sink.digest.finish().as_ref());
+                    let digest = hex(sink.digest.finish().as_ref());
                     match sink.writer.seal() {
                         Ok(spool) if released.spooled() == Some(spool.length()) => {
                             (verdict, Some(Large { spool, digest }))

@@ -9,6 +9,7 @@ use policy::{Released, WritePermit};
 use super::head::Head;
 use crate::clock::{RandomError, random};
 use crate::error::Refusal;
+use crate::hex::hex;
 use crate::registry::Standing;
 
 /// Longest request text kept in a record.
@@ -183,10 +184,4 @@ fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
 }

@@ -4,17 +4,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use domain::{Integration, TaskProfile, Terms};
 use serde_json::json;
 
+use crate::hex::hex;
+
 /// First word of what is hashed; another form of the text below gets another number.
 const FORM: &str = "hilum-approval-1";
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
 
 /// SHA-256, hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {

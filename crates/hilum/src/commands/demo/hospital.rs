@@ -77,7 +77,7 @@ impl Hospital {
         let config = folder.path.join("hilum.toml");
         write(&config, &config_text(public, admin, &ehr.base_url))?;
         let key: [u8; 32] = random().map_err(|why| Failure::failed(why.to_string()))?;
-        crate::commands::init::private_file(&folder.path.join("root.key"), &crate::commands::init::hex(&key))
+        crate::commands::init::private_file(&folder.path.join("root.key"), &server::hex::hex(&key))
             .map_err(|why| Failure::failed(format!("root key: {why}")))?;
         let text = std::fs::read_to_string(&config).map_err(|why| Failure::failed(why.to_string()))?;
         // The environment is not searched: nothing of it is used here.
@@ -321,7 +321,7 @@ pub struct Folder {
 impl Folder {
     fn make() -> Result<Self, Failure> {
         let name: [u8; 6] = random().map_err(|why| Failure::failed(why.to_string()))?;
-        let path = std::env::temp_dir().join(format!("hilum-demo-{}", crate::commands::init::hex(&name)));
+        let path = std::env::temp_dir().join(format!("hilum-demo-{}", server::hex::hex(&name)));
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         {
