@@ -1,5 +1,7 @@
 //! What an answer must look like to be released, one shape per kind of call.
 
+use std::collections::{HashMap, HashSet};
+
 use fhir::request::{Include, Search};
 use fhir::{Id, ResourceType};
 
@@ -105,6 +107,10 @@ pub(crate) struct Last {
     pub(crate) max: u32,
     /// Rendered entries, newest first.
     pub(crate) gathered: Vec<Gathered>,
+    /// The places of those of one code.
+    pub(crate) by_code: HashMap<String, Vec<usize>>,
+    /// The ids of all that were looked at.
+    pub(crate) known: HashSet<String>,
     /// Resources looked at.
     pub(crate) seen: u32,
     /// Bytes gathered.
@@ -113,8 +119,6 @@ pub(crate) struct Last {
 
 /// One entry of `$lastn`.
 pub(crate) struct Gathered {
-    /// What it is grouped by.
-    pub(crate) code: String,
     /// When it was made, as written.
     pub(crate) time: String,
     pub(crate) id: String,

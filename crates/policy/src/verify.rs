@@ -95,8 +95,10 @@ pub fn verify(answered: Answered, seal: &mut Sealer<'_>) -> Verdict {
     }
 }
 
+/// More would have to be asked or held than one answer may cost. It tells what every request tells that asks for too much: a
+/// part of the answer would tell how much lies where.
 fn too_costly() -> Denial {
-    Denial::new(Reason::TooCostly, "this takes too many steps; ask for less at once")
+    Denial::new(Reason::TooCostly, "this takes too many steps; narrow it, or ask for less at once")
 }
 
 fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step {

@@ -3,26 +3,20 @@
 //! A page has as many matches as were asked for, or as the upstream's own pages have, wherever something is held back between them;
 //! it has a next link only where a further match is known to be released; and that link says at which match it begins.
 
-use domain::Reason;
+use std::collections::HashSet;
+
 use fhir::json::{Document, Value};
 
 use super::bundle::{self, Accepted, Judged, Next};
-use super::{Step, label};
+use super::{Step, label, too_costly};
 use crate::cursor::Start;
-use crate::decide::Denial;
 use crate::permit::{Plan, UpstreamCall};
 use crate::shape::Filling;
 
 /// Most upstream calls for one page: with pages of 20, two thousand matches in a row that are held back.
 const CALLS_MAX: u16 = 100;
-/// Most bytes held of a page while it is filled: as much as `$lastn` gathers.
+/// Most bytes held of what is put together from several answers: a page while it is filled, `$lastn`.
 pub(super) const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// More would have to be asked than one page may cost. A short page would tell how much lies where; this tells what every
-/// search tells that asks for too much.
-pub(super) fn too_costly() -> Denial {
-    Denial::new(Reason::TooCostly, "this takes too many steps; narrow it, or ask for other pages")
-}
 
 impl Filling {
     /// How many matches are still to come; of an unknown size, all that the upstream's page has.
@@ -149,15 +143,12 @@ pub(super) fn in_order(judged: &mut Judged<'_>) {
     if judged.accepted.iter().all(|entry| !entry.included) {
         return;
     }
-    let mut along: Vec<Accepted<'_>> = Vec::new();
-    let (matches, included): (Vec<_>, Vec<_>) =
+    let (matches, mut along): (Vec<_>, Vec<_>) =
         std::mem::take(&mut judged.accepted).into_iter().partition(|entry| !entry.included);
-    along.extend(included);
     along.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
     along.dedup_by(|a, b| (a.kind, &a.id) == (b.kind, &b.id));
-    let mut names: Vec<_> = matches.iter().map(|entry| (entry.kind, entry.id.clone())).collect();
-    names.sort_unstable();
-    along.retain(|entry| names.binary_search(&(entry.kind, entry.id.clone())).is_err());
+    let names: HashSet<_> = matches.iter().map(|entry| (entry.kind, entry.id.clone())).collect();
+    along.retain(|entry| !names.contains(&(entry.kind, entry.id.clone())));
     judged.accepted = matches;
     judged.accepted.extend(along);
 }

@@ -3,6 +3,7 @@
 use fhir::json::{Document, Value, quote_into};
 
 use super::bundle::{self, Judged};
+use super::fill::GATHERED_BYTES_MAX;
 use super::{Part, Step, label, project, too_costly};
 use crate::permit::{Plan, UpstreamCall};
 use crate::released::Counts;
@@ -10,32 +11,32 @@ use crate::shape::{Gathered, Last};
 
 /// Most observations looked at; a patient with more has to be asked about by code or category.
 const SEEN_MAX: u32 = 20_000;
-/// Most bytes gathered: they are held over all pages.
-const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub(super) fn step(plan: &Plan, last: &mut Last, document: &Document<'_>, mut judged: Judged<'_>) -> Step {
     let left_out = judged.left_out();
     for entry in judged.accepted.drain(..) {
         last.seen += 1;
-        let (code, time) = (code(entry.resource), time(entry.resource));
-        if last.gathered.iter().any(|known| known.id == *entry.id) {
+        if !last.known.insert(entry.id.clone().into_owned()) {
             continue;
         }
-        let full = last.gathered.iter().filter(|known| known.code == code).count() >= last.max as usize;
+        let (code, time) = (code(entry.resource), time(entry.resource));
+        let places = last.by_code.entry(code).or_default();
         // An upstream orders by time alone, and what is equal in time now this way and now that: of these the first by id.
-        let equals = last.gathered.iter().enumerate().filter(|(_, known)| known.code == code && known.time == time);
-        let later = equals.filter(|(_, known)| *known.id > *entry.id).max_by(|(_, a), (_, b)| a.id.cmp(&b.id));
-        let place = match (full, later) {
-            (false, _) => None,
-            (true, Some((place, _))) => Some(place),
-            (true, None) => continue,
+        let place = if places.len() < last.max as usize {
+            places.push(last.gathered.len());
+            None
+        } else {
+            let equals = places.iter().filter_map(|place| Some((*place, last.gathered.get(*place)?)));
+            let later = equals.filter(|(_, known)| known.time == time && *known.id > *entry.id);
+            let Some((place, _)) = later.max_by(|(_, a), (_, b)| a.id.cmp(&b.id)) else { continue };
+            Some(place)
         };
         let mut body = Vec::with_capacity(entry.resource.raw().len());
         project::write(&mut body, entry.kind, &plan.view, entry.resource, &entry.edits, document.text());
         let label = label(entry.kind, &entry.id, entry.resource);
         let (id, clause) = (entry.id.into_owned(), entry.clause);
         last.bytes += body.len();
-        let gathered = Gathered { code, time, id, label, clause, body };
+        let gathered = Gathered { time, id, label, clause, body };
         match place.and_then(|place| last.gathered.get_mut(place)) {
             Some(known) => {
                 last.bytes -= known.body.len();

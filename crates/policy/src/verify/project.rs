@@ -14,7 +14,6 @@ const CHOICES: &str = include_str!("choices.txt");
 
 /// What a view keeps of the top-level elements.
 enum Keep<'v> {
-    Everything,
     AllBut(&'static str),
     Only { named: &'v [String], listed: &'static [&'static str], mandatory: &'static [&'static str] },
 }
@@ -24,7 +23,6 @@ impl Keep<'_> {
         // A primitive's extensions stand beside it under `_name`.
         let name = name.strip_prefix('_').unwrap_or(name);
         match self {
-            Self::Everything => true,
             Self::AllBut(left_out) => name != *left_out,
             Self::Only { named, listed, mandatory } => {
                 matches!(name, "resourceType" | "id" | "meta" | "implicitRules" | "modifierExtension")
@@ -49,17 +47,16 @@ pub(super) fn write(
     edits: &Edits,
     text: &str,
 ) {
-    if view.elements.is_none() && matches!(view.summary, None | Some(Summary::False)) {
-        edits.apply(out, text, resource.span());
-        return;
-    }
-    let mandatory = summary::mandatory(kind);
+    let only = |named, listed| Keep::Only { named, listed, mandatory: summary::mandatory(kind) };
     let keep = match (&view.elements, view.summary) {
-        (Some(named), _) => Keep::Only { named, listed: &[], mandatory },
-        (None, Some(Summary::True)) => Keep::Only { named: &[], listed: summary::summary(kind), mandatory },
-        (None, Some(Summary::Text)) => Keep::Only { named: &[], listed: &["text"], mandatory },
+        (Some(named), _) => only(named.as_slice(), &[]),
+        (None, Some(Summary::True)) => only(&[], summary::summary(kind)),
+        (None, Some(Summary::Text)) => only(&[], &["text"]),
         (None, Some(Summary::Data)) => Keep::AllBut("text"),
-        (None, None | Some(Summary::False)) => Keep::Everything,
+        (None, None | Some(Summary::False)) => {
+            edits.apply(out, text, resource.span());
+            return;
+        }
     };
     out.push(b'{');
     let mut first = true;

@@ -205,7 +205,7 @@ fn step(
     let Some(filling) = filling_of(shape) else { return broken() };
     if !filling.is_single() {
         if !fits {
-            return Ok(Passed::Step(Box::new(Step::Denied(fill::too_costly()))));
+            return Ok(Passed::Step(Box::new(Step::Denied(too_costly()))));
         }
         gather(&found, filling, source)?;
         let part = match shape {

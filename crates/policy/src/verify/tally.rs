@@ -205,18 +205,10 @@ impl Tally {
         });
         self.links = Vec::new();
         self.sort();
-        let (mut along, mut seen) = (Vec::new(), None);
-        for at in &self.sorted {
-            let key = self.key(*at);
-            let Some(entry) = self.kept.get(*at as usize) else { continue };
-            let is_match = |at: &u32| self.kept.get(*at as usize).is_some_and(|entry| !entry.included);
-            let first = self.sorted.partition_point(|at| self.key(*at) < key);
-            let again = self.sorted.iter().skip(first).take_while(|at| self.key(**at) == key).any(is_match);
-            if entry.included && !again && seen != key {
-                along.push(*at);
-                seen = key;
-            }
-        }
+        let is_match = |at: &u32| self.kept.get(*at as usize).is_some_and(|entry| !entry.included);
+        let names = self.sorted.chunk_by(|a, b| self.key(*a) == self.key(*b));
+        let along: Vec<u32> =
+            names.filter(|same| !same.iter().any(is_match)).filter_map(|same| same.iter().min().copied()).collect();
         let order: Vec<u32> =
             (0..).zip(&self.kept).filter(|(_, entry)| !entry.included).map(|(at, _)| at).chain(along).collect();
         self.kept = order.iter().filter_map(|at| self.kept.get(*at as usize).copied()).collect();

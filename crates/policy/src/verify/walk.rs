@@ -200,7 +200,7 @@ impl<'d> Walk<'_, 'd, '_> {
         let known = match self.cx.party(&text) {
             Party::Session => true,
             Party::OtherPatient if self.strict => return Err(Refusal),
-            Party::Unknown if self.strict && text.contains("Patient") => return Err(Refusal),
+            Party::Unknown if self.strict && has_patient(&text) => return Err(Refusal),
             Party::OtherPatient | Party::Unknown => {
                 self.edits.replace(object.span(), Why::Foreign, MASKED);
                 return Ok(());

@@ -132,6 +132,18 @@ fn one_entry_too_large_to_judge_apart_is_judged_whole() {
     assert!(released.body().len() > 3 * 1024 * 1024 && released.spooled().is_none());
 }
 
+#[test]
+fn what_comes_along_ten_thousands_of_times_takes_no_longer_than_it_may() {
+    let along = format!(r#"{{"resource":{},"search":{{"mode":"include"}}}}"#, resource("O1"));
+    let many = vec![along; 40_000].join(",");
+    let patient = resource("P1");
+    let body = format!(
+        r#"{{"resourceType":"Bundle","type":"searchset","entry":[{{"resource":{patient},"search":{{"mode":"match"}}}},{many}]}}"#
+    );
+    let (released, _) = apart(KPO, "Patient?_revinclude=Observation:subject", body.as_bytes());
+    assert_eq!(released.resources(), ["Patient/P1", "Observation/O1"], "forty thousand squared would take minutes");
+}
+
 fn observation_with(length: usize) -> String {
     resource("O1").replacen(r#""status""#, &format!(r#""note":[{{"text":"{}"}}],"status""#, "x".repeat(length)), 1)
 }

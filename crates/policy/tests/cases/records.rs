@@ -234,6 +234,28 @@ fn op_02_to_op_09_everything_is_what_each_scope_says() {
     }
 }
 
+/// An upstream that names everything twice, on pages far apart.
+#[test]
+fn what_is_named_twice_is_gathered_once() {
+    let all: Vec<String> = (0..800).map(|at| dated(&format!("A{}", at % 400), &format!("c{}", at % 400), "")).collect();
+    let pages: Vec<(String, String)> = all
+        .chunks(100)
+        .enumerate()
+        .map(|(at, page)| {
+            let call = if at == 0 {
+                "Observation?patient=Patient/P1&_sort=-date&_count=100".to_owned()
+            } else {
+                format!("?page={at}")
+            };
+            let next = if at == 7 { String::new() } else { next_link(&format!("https://ehr/r4?page={}", at + 1)) };
+            (call, bundle_of("searchset", page, &next))
+        })
+        .collect();
+    let known: Vec<(&str, String)> = pages.iter().map(|(call, page)| (call.as_str(), page.clone())).collect();
+    let released = ran(&world(KOBS), "Observation/$lastn", &known).released();
+    assert_eq!(released.counts().released, 400, "each once");
+}
+
 /// Some servers keep the pages at the operation's own address; at nobody else's.
 #[test]
 fn pages_of_everything_may_lie_at_its_own_address() {
