@@ -84,13 +84,12 @@ impl Scanner<'_, '_> {
         Ok(index)
     }
 
-    fn close(&mut self, index: usize) -> Result<(), InvalidJson> {
+    fn close(&mut self, index: usize) {
         let (end, next) = (offset(self.at), offset(self.nodes.len()));
         if let Some(node) = self.nodes.get_mut(index) {
             node.end = end;
             node.next = next;
         }
-        Ok(())
     }
 
     fn value(&mut self, depth: u32) -> Result<(), InvalidJson> {
@@ -234,7 +233,8 @@ impl Scanner<'_, '_> {
         self.at += 1;
         if self.token() == b']' {
             self.at += 1;
-            return self.close(index);
+            self.close(index);
+            return Ok(());
         }
         loop {
             self.value(depth + 1)?;
@@ -242,7 +242,8 @@ impl Scanner<'_, '_> {
                 b',' => self.at += 1,
                 b']' => {
                     self.at += 1;
-                    return self.close(index);
+                    self.close(index);
+                    return Ok(());
                 }
                 _ => return self.wrong(),
             }
@@ -259,7 +260,8 @@ impl Scanner<'_, '_> {
         self.at += 1;
         if self.token() == b'}' {
             self.at += 1;
-            return self.close(index);
+            self.close(index);
+            return Ok(());
         }
         loop {
             if self.peek() != b'"' {
@@ -277,7 +279,8 @@ impl Scanner<'_, '_> {
                 b'}' => {
                     self.at += 1;
                     self.finish_keys(open.base)?;
-                    return self.close(index);
+                    self.close(index);
+                    return Ok(());
                 }
                 _ => return self.wrong(),
             }
