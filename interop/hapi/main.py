@@ -47,14 +47,17 @@ def free_ports(count):
 
 
 class Hapi:
-    def __init__(self, folder, port):
+    # A short run pays for compiling; a long one for code that is compiled badly and for a full heap.
+    SHORT, LONG = ("-Xmx1500m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"), ("-Xmx3g", "-XX:+UseParallelGC")
+
+    def __init__(self, folder, port, options=SHORT):
         self.base, self.authority = f"http://127.0.0.1:{port}/fhir", f"127.0.0.1:{port}"
         self.log = pathlib.Path(folder) / "hapi.log"
         server = HERE / "server"
         classpath = f"{server / 'target' / 'classes'}:{(server / 'target' / 'classpath').read_text().strip()}"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["java", "-Xmx1500m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath, "interop.HapiServer", str(port)],
+                ["java", *options, "-cp", classpath, "interop.HapiServer", str(port)],
                 stdout=log, stderr=log)
 
     def wait(self, seconds=180):

@@ -29,6 +29,7 @@ peers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(peers)
 
 AGENT, LAUNCHER, TASK = "chart-agent", "chart-desk", "whole-chart"
+LONG_RUN = 50_000  # requests behind which HAPI's own compiling pays
 
 
 class Session:
@@ -134,7 +135,9 @@ class Stage:
         return folder
 
     def upstream(self, folder, port):
-        return peers.Hapi(folder, port) if self.options.ehr == "hapi" else ehr.Ehr(self.options.binary, folder, port)
+        if self.options.ehr == "demo":
+            return ehr.Ehr(self.options.binary, folder, port)
+        return peers.Hapi(folder, port, peers.Hapi.LONG if self.options.requests > LONG_RUN else peers.Hapi.SHORT)
 
     def strangers(self):
         """type -> keys of the records of strangers that both worlds have, though not alike."""
