@@ -288,15 +288,21 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
     }
 }
 
+/// So many bytes as a person reads them; what is no whole number of MiB is said exactly.
+fn amount(bytes: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    if bytes >= MIB && bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
+}
+
 /// The other budgets as they hold, the class's where the terms say nothing.
 fn limited(limits: &Limits) -> String {
     format!(
-        "at most {} patients in a day; in a session {} requests a minute, {} pages of one search, {} bytes, {} resource \
+        "at most {} patients in a day; in a session {} requests a minute, {} pages of one search, {}, {} resource \
          types and {} look-ups of what is not there",
         limits.patients_per_day,
         limits.requests_per_minute,
         limits.pages_per_search,
-        limits.bytes_per_session,
+        amount(limits.bytes_per_session),
         limits.types_per_session,
         limits.absent_per_session
     )
