@@ -89,19 +89,26 @@ def shrink(stage, hand, number, at, oracle):
             if still(clauses, narrow, less):
                 asked, again = less, True
                 break
-    for which in ("clauses", "narrow"):
+    for which in ("narrow", "clauses"):
         size = max(1, len(clauses if which == "clauses" else narrow) // 2)
         while size >= 1:
             start = 0
             while start < len(clauses if which == "clauses" else narrow):
                 now = clauses if which == "clauses" else narrow
                 less = now[:start] + now[start + size:]
-                if less and (still(less, narrow, asked) if which == "clauses" else still(clauses, less, asked)):
+                if less and (covers(stage, less, narrow) and still(less, narrow, asked) if which == "clauses" else still(clauses, less, asked)):
                     clauses, narrow = (less, narrow) if which == "clauses" else (clauses, less)
                 else:
                     start += size
             size //= 2
     return patient, clauses, narrow, asked, fails(stage, hand, patient, clauses, narrow, stranger, asked, oracle)
+
+
+def covers(stage, clauses, narrow):
+    """Whether each of the narrower clauses still comes from one of the others."""
+    wide = stage.tokens.clauses(" ".join(clauses))
+    return all(any(one.kind == less.kind and one.letters >= less.letters and set(one.criteria) <= set(less.criteria) for one in wide)
+               for less in stage.tokens.clauses(" ".join(narrow)))
 
 
 def explain(stage, problems, most=6):

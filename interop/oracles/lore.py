@@ -168,6 +168,8 @@ def narrower(rng, lore, clauses, patient):
     out = list(clauses)
     for _ in range(rng.choice([1, 1, 2, 4])):
         at = rng.randrange(len(out))
+        if not lore.tokens.clauses(out[at]):
+            continue  # malformed, so it allows nothing; taken apart it might
         head, _, query = out[at].partition("?")
         name, _, letters = head.rpartition(".")
         letters = {"read": "rs", "write": "cud", "*": "cruds"}.get(letters, letters)
