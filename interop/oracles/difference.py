@@ -18,7 +18,7 @@ class Difference:
 
     def __init__(self, pairs):
         self.pairs = [(old.encode(), new.encode()) for old, new in pairs]
-        self.reordered = self.paged = 0
+        self.reordered = self.paged = self.unsteady = 0
 
     def plain(self, data):
         for old, new in self.pairs:
