@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use domain::{Integration, TaskProfile, Terms};
 use serde_json::json;
 
+use super::canonical;
 use crate::hex::hex;
 
 /// First word of what is hashed; another form of the text below gets another number.
@@ -18,7 +19,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 ///
 /// Sets are ordered, so equal content is equal text.
 pub(crate) fn risk(integration: &Integration) -> String {
-    json!({
+    canonical::text(json!({
         "id": integration.id,
         "tenant": integration.tenant,
         "class": integration.class,
@@ -30,15 +31,13 @@ pub(crate) fn risk(integration: &Integration) -> String {
         "auth": integration.auth,
         "redirect_uris": integration.redirect_uris,
         "launches": integration.launches,
-    })
-    .to_string()
+    }))
 }
 
 /// The approval's hash over integration, profile (with its content) and terms (launch modes with their rule text,
 /// lifetime, budgets).
 pub fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) -> String {
-    let parts = json!([FORM, risk(integration), profile, terms]).to_string();
-    sha256(parts.as_bytes())
+    sha256(canonical::text(json!([FORM, risk(integration), profile, terms])).as_bytes())
 }
 
 /// Approvals given before a budget existed must go on fitting: what they do not say is not hashed.
@@ -56,8 +55,10 @@ fn terms_are_hashed_as_they_were_when_they_were_approved() {
         "launch": [{ "mode": "ticket" }],
         "token_seconds": 300,
     });
-    let as_it_was = json!([FORM, risk(&world.integration), world.profile, old]).to_string();
+    let as_it_was = canonical::text(json!([FORM, risk(&world.integration), world.profile, old]));
     assert_eq!(hash(&old), sha256(as_it_was.as_bytes()));
+    let start = r#"["hilum-approval-1","{\"auth\":{"#;
+    assert!(as_it_was.starts_with(start), "the order of names, not of the source: {as_it_was}");
     let mut seen = vec![hash(&old)];
     for (name, most) in domain::Budget::ALL.map(|budget| (budget.name(), budget.most())) {
         let mut changed = old.clone();

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use serde_json::{Map, Value, json};
 use store::Thumbprint;
 
+use super::canonical;
+
 /// Longest name of a key.
 const KID_MAX: usize = 128;
 /// Most keys in one set: two in use and a few to come.
@@ -73,7 +75,7 @@ pub(crate) fn read(value: &Value) -> Result<PublicKeys, Vec<String>> {
     }
     out.sort_by(|(a, _), (b, _)| a.cmp(b));
     let (thumbprints, keys): (Vec<_>, Vec<_>) = out.into_iter().map(|(print, key)| (Thumbprint(print), key)).unzip();
-    Ok(PublicKeys { text: json!({ "keys": keys }).to_string(), thumbprints })
+    Ok(PublicKeys { text: canonical::text(json!({ "keys": keys })), thumbprints })
 }
 
 /// How often each name is used for one algorithm.
@@ -184,6 +186,7 @@ mod tests {
         let read = read(&set).unwrap();
         assert_eq!(read.thumbprints, [Thumbprint("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".into())]);
         assert!(!read.text.contains("gone"));
+        assert!(read.text.starts_with(r#"{"keys":[{"alg":"RS384","e":"AQAB","kid":"2011-04-29","kty":"RSA","n":"#));
         assert_eq!(super::read(&Value::String(read.text.clone())).unwrap(), read, "canonical text reads as itself");
     }
 

@@ -4,6 +4,7 @@
 //! changes of other processes, before the API answers. So one code path builds what decisions look at.
 
 mod api;
+mod canonical;
 mod digest;
 mod ended;
 mod jwks;
