@@ -80,6 +80,8 @@ pub enum Reason {
     OutcomeUnknown,
     /// Answering would take more steps than one request may.
     TooCostly,
+    /// The organisation's policies do not allow it.
+    Policy,
 }
 
 impl Reason {
@@ -125,6 +127,7 @@ impl Reason {
             Self::UpstreamRefused => "upstream-refused",
             Self::OutcomeUnknown => "outcome-unknown",
             Self::TooCostly => "too-costly",
+            Self::Policy => "policy",
         }
     }
 }

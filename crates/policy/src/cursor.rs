@@ -92,6 +92,16 @@ impl PageCursor {
         self.number
     }
 
+    /// The name of the interaction whose pages it walks.
+    #[must_use]
+    pub fn interaction_name(&self) -> &'static str {
+        match self.pages {
+            Pages::Search { .. } => "search",
+            Pages::History(_) => "history",
+            Pages::Everything => "everything",
+        }
+    }
+
     /// When it stops working.
     #[must_use]
     pub fn expires_at(&self) -> Millis {

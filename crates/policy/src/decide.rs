@@ -8,7 +8,7 @@ mod search;
 mod slices;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{Actions, Approval, Integration, Millis, Operation, Reason, Session, Subject, TaskProfile};
@@ -48,6 +48,15 @@ pub struct Ask<'a> {
     pub proofs: BTreeMap<String, BinaryProof>,
     /// What the session's patient has consented to, or [`Consents::none`] where the tenant asks nobody.
     pub consents: Consents,
+    /// What else must agree to the release of each resource; `None` if nothing does.
+    pub guard: Option<Arc<dyn Guard>>,
+}
+
+/// A rule about single resources that is made elsewhere, by an organisation's own policies. It only narrows.
+pub trait Guard: Send + Sync {
+    /// Whether a resource of this type with these codes of security labels may be released. A label that cannot be read
+    /// is an empty code.
+    fn releases(&self, kind: ResourceType, labels: &BTreeSet<String>) -> bool;
 }
 
 /// The answer to an [`Ask`].
@@ -102,10 +111,10 @@ fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
             "this session has no patient, so it reaches no patient data",
         ));
     };
-    let Ask { rules, session, integration, profile, interaction, page, now, proofs, consents, .. } = ask;
+    let Ask { rules, session, integration, profile, interaction, page, now, proofs, consents, guard, .. } = ask;
     let cx = Context {
         patient: patient.clone(),
-        grants: Grants::new(integration, profile, session, rules),
+        grants: Grants::new(integration, profile, session, rules, guard),
         upstream_base: rules.upstream_base.clone(),
         public_base: rules.public_base.clone(),
         session: session.id,

@@ -1,12 +1,14 @@
 //! What a session may touch: class ∩ expected types ∩ profile ∩ scope, as the clauses that are left of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
 
+use crate::decide::Guard;
 use crate::rules::TenantRules;
 use crate::{criteria, labels};
 
@@ -49,13 +51,14 @@ pub(crate) struct Grants {
     shared: Kinds,
     /// Codes of labels the task may see.
     labels: BTreeSet<String>,
+    guard: Option<Arc<dyn Guard>>,
 }
 
 impl Grants {
     /// Nothing.
     pub(crate) fn none() -> Self {
         let none = Kinds::default();
-        Self { clauses: Vec::new(), expected: none, shared: none, labels: BTreeSet::new() }
+        Self { clauses: Vec::new(), expected: none, shared: none, labels: BTreeSet::new(), guard: None }
     }
 
     /// `patient/` clauses alone: others never widen a patient's session (SC-07).
@@ -64,6 +67,7 @@ impl Grants {
         profile: &TaskProfile,
         session: &Session,
         rules: &TenantRules,
+        guard: Option<Arc<dyn Guard>>,
     ) -> Self {
         let mut clauses: Vec<Clause> = Vec::new();
         for (index, asked) in (0u32..).zip(&session.scopes.0) {
@@ -81,7 +85,7 @@ impl Grants {
         }
         let shared = rules.shared.iter().copied().filter(|kind| is_outside(*kind) && owner::shareable(*kind));
         let expected = Kinds::of(integration.expected.iter().copied());
-        Self { clauses, expected, shared: Kinds::of(shared), labels: profile.labels.clone() }
+        Self { clauses, expected, shared: Kinds::of(shared), labels: profile.labels.clone(), guard }
     }
 
     /// Clauses that cover `kind` with one of `letters` and can be evaluated here.
@@ -116,6 +120,11 @@ impl Grants {
     /// and the same clause (SC-12).
     pub(crate) fn admits(&self, kind: ResourceType, letters: &[Actions], resource: Value<'_>) -> Option<u32> {
         if !self.expects(kind) || !self.releasable(kind) {
+            return None;
+        }
+        if let Some(guard) = &self.guard
+            && !guard.releases(kind, &labels::all(resource).into_iter().map(|label| label.code).collect())
+        {
             return None;
         }
         let restricted = labels::restricted(resource);

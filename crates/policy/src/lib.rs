@@ -21,7 +21,7 @@ mod verify;
 
 pub use consent::{ConsentContext, Consents, ConsentsBuilder};
 pub use cursor::{InvalidCursor, PageCursor};
-pub use decide::{Ask, Decision, Denial, ask_consents, decide};
+pub use decide::{Ask, Decision, Denial, Guard, ask_consents, decide};
 pub use offers::{Offer, offers, offers_at_most};
 pub use outcome::outcome;
 pub use permit::{Answered, Permit, UpstreamAnswer, UpstreamBody, UpstreamCall, Verb, WritePermit};

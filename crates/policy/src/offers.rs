@@ -21,7 +21,7 @@ pub struct Offer {
 /// What one session may do, by type; types of which nothing is offered are left out.
 #[must_use]
 pub fn offers(integration: &Integration, profile: &TaskProfile, session: &Session, rules: &TenantRules) -> Vec<Offer> {
-    let grants = Grants::new(integration, profile, session, rules);
+    let grants = Grants::new(integration, profile, session, rules, None);
     let letters = [Actions::CREATE, Actions::READ, Actions::UPDATE, Actions::DELETE, Actions::SEARCH];
     let offer = |kind: ResourceType| {
         let granted = letters

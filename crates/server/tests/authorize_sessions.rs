@@ -178,7 +178,7 @@ async fn a_suspended_integration_cannot_authenticate() {
         profiles: vec![],
         integrations: vec![store::PutIntegration { integration: agent, thumbprints: vec![], expected: Some(1) }],
         approvals: vec![],
-        filters: vec![],
+        ..store::Change::default()
     };
     let feed = world.store.apply(&change, NOW).await.unwrap().unwrap();
     assert!(world.registry.reached(feed).await);

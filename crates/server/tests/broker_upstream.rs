@@ -69,6 +69,7 @@ fn permit(path: &str) -> Permit {
         page: None,
         proofs: Default::default(),
         consents: policy::Consents::none(),
+        guard: None,
     };
     match policy::decide(ask) {
         policy::Decision::Write(permit) => panic!("{permit:?}"),

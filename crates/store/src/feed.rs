@@ -23,11 +23,13 @@ pub enum FeedKind {
     SessionEnded,
     /// A wrapped key; the key is its kid.
     Key,
+    /// An organisation's policies; the key is the tenant.
+    Policy,
 }
 
 impl FeedKind {
-    const ALL: [Self; 6] =
-        [Self::Integration, Self::Profile, Self::Approval, Self::Filter, Self::SessionEnded, Self::Key];
+    const ALL: [Self; 7] =
+        [Self::Integration, Self::Profile, Self::Approval, Self::Filter, Self::SessionEnded, Self::Key, Self::Policy];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl FeedKind {
             Self::Filter => "filter",
             Self::SessionEnded => "session-ended",
             Self::Key => "key",
+            Self::Policy => "policy",
         }
     }
 }

@@ -25,8 +25,8 @@ pub use feed::{FeedEntry, FeedKind};
 pub use keys::WrappedKey;
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use registry::{
-    ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PutApproval, PutIntegration,
-    RegistryRows, Thumbprint,
+    ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PolicyRow, PutApproval, PutIntegration,
+    PutPolicy, RegistryRows, Thumbprint,
 };
 pub use sessions::{Ended, SessionFilter, SessionRow};
 pub use tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, Ticket, UsedAssertion};
@@ -67,8 +67,14 @@ impl Store {
 /// Migrations, in order: `(number, name, text)`.
 type Migrations = &'static [(i64, &'static str, &'static str)];
 
-const SQLITE: Migrations = &[(1, "start", include_str!("../migrations/sqlite/0001_start.sql"))];
-const POSTGRES: Migrations = &[(1, "start", include_str!("../migrations/postgres/0001_start.sql"))];
+const SQLITE: Migrations = &[
+    (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
+    (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
+];
+const POSTGRES: Migrations = &[
+    (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
+    (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
+];
 
 fn migrator(migrations: Migrations) -> Migrator {
     let list = migrations.iter().map(|&(number, name, text)| {

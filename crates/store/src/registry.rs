@@ -61,6 +61,28 @@ pub struct FilterRow {
     pub state: FilterState,
 }
 
+/// A tenant's policies, as text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyRow {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The Cedar text.
+    pub text: String,
+    /// Grows with every write, from 1.
+    pub revision: u64,
+}
+
+/// Policies to put in force, the first (`expected` is `None`) or after others.
+#[derive(Clone, Debug)]
+pub struct PutPolicy {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The Cedar text.
+    pub text: String,
+    /// The revision it replaces.
+    pub expected: Option<u64>,
+}
+
 /// Everything the in-memory snapshot is built from, read in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryRows {
@@ -74,6 +96,8 @@ pub struct RegistryRows {
     pub approvals: Vec<ApprovalRow>,
     /// All filter states.
     pub filters: Vec<FilterRow>,
+    /// Policies of the tenants that have their own.
+    pub policies: Vec<PolicyRow>,
 }
 
 /// An RFC 7638 thumbprint (SHA-256, base64url).
@@ -111,13 +135,19 @@ pub struct Change {
     pub approvals: Vec<PutApproval>,
     /// Filter states; the last writer wins.
     pub filters: Vec<FilterRow>,
+    /// Policies.
+    pub policies: Vec<PutPolicy>,
 }
 
 impl Change {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.profiles.is_empty() && self.integrations.is_empty() && self.approvals.is_empty() && self.filters.is_empty()
+        self.profiles.is_empty()
+            && self.integrations.is_empty()
+            && self.approvals.is_empty()
+            && self.filters.is_empty()
+            && self.policies.is_empty()
     }
 }
 
@@ -172,6 +202,15 @@ const UPDATE_APPROVAL: Statement<8> = Statement::new(
 const PUT_FILTER: Statement<5> = Statement::new(
     "INSERT INTO filter_state (tenant, kind, param, state, changed_at) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (tenant, kind, param) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at",
+);
+const POLICIES: Statement<0> = Statement::new(
+    "SELECT tenant, body, revision FROM policy
+     WHERE revision = (SELECT max(revision) FROM policy AS other WHERE other.tenant = policy.tenant)",
+);
+const INSERT_POLICY: Statement<4> = Statement::new(
+    "INSERT INTO policy (tenant, revision, body)
+     SELECT $1, $3, $2 WHERE $4 = (SELECT coalesce(max(revision), 0) FROM policy WHERE tenant = $1)
+     ON CONFLICT (tenant, revision) DO NOTHING RETURNING tenant",
 );
 const MARK: Statement<3> = Statement::new(
     "INSERT INTO ledger_mark (node, last, at) VALUES ($1, $2, $3)
@@ -232,6 +271,7 @@ impl Store {
         for row in self.pool.read(FILTERS, []).await? {
             out.filters.push(filter_of(&row)?);
         }
+        out.policies = self.policies().await?;
         Ok(out)
     }
 
@@ -265,6 +305,16 @@ impl Store {
     /// As [`Store::find_integration`].
     pub async fn filters(&self) -> Result<Vec<FilterRow>, StoreError> {
         self.pool.read(FILTERS, []).await?.iter().map(filter_of).collect()
+    }
+
+    /// The policies of the tenants that have their own.
+    ///
+    /// # Errors
+    /// As [`Store::find_integration`].
+    pub async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError> {
+        let policy_of =
+            |row: &Row| Ok(PolicyRow { tenant: row.parsed(0)?, text: row.text(1)?, revision: row.count(2)? });
+        self.pool.read(POLICIES, []).await?.iter().map(policy_of).collect()
     }
 
     /// Writes a change in one transaction and returns the feed number it ended at.
@@ -314,6 +364,13 @@ impl Store {
             tx.run(PUT_FILTER, binds).await?;
             let key = format!("{}/{}/{}", filter.tenant, filter.kind, filter.param);
             feed = feed::enter(&mut tx, FeedKind::Filter, &key, at).await?;
+        }
+        for put in &change.policies {
+            let tenant = put.tenant.as_str();
+            if !put_policy(&mut tx, put).await? {
+                return Ok(Err(ChangeRefusal::Stale(format!("policies of {tenant}"))));
+            }
+            feed = feed::enter(&mut tx, FeedKind::Policy, tenant, at).await?;
         }
         if feed == 0 {
             feed = feed::reached(&mut tx).await?;
@@ -369,6 +426,13 @@ async fn put_profile(tx: &mut Tx, tenant: &TenantId, profile: &TaskProfile) -> R
     let found = tx.row(FIND_PROFILE, [tenant, name, version]).await?;
     let same = found.map(|row| row.json::<TaskProfile>(0)).transpose()?.is_some_and(|old| old == *profile);
     Ok(if same { Put::Same } else { Put::Refused })
+}
+
+async fn put_policy(tx: &mut Tx, put: &PutPolicy) -> Result<bool, StoreError> {
+    let (tenant, text) = (Bind::Text(put.tenant.as_str()), Bind::Text(&put.text));
+    let Ok(last) = i64::try_from(put.expected.unwrap_or(0)) else { return Ok(false) };
+    let row = tx.row(INSERT_POLICY, [tenant, text, Bind::Int(last.saturating_add(1)), Bind::Int(last)]).await?;
+    Ok(row.is_some())
 }
 
 async fn put_integration(tx: &mut Tx, put: &PutIntegration) -> Result<bool, StoreError> {

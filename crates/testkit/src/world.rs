@@ -1,6 +1,7 @@
 //! One registered integration with an approval and a session for Patient/P1, as `policy` sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use domain::{
     Approval, ApprovalId, ApprovalStatus, Budgets, Class, ClientAuth, Environment, Integration, IntegrationStatus,
@@ -9,7 +10,7 @@ use domain::{
 use fhir::ResourceType;
 use fhir::request::{Interaction, InvalidRequest, Method, Raw};
 use policy::{
-    Ask, BinaryProof, Consents, Decision, Denial, PageCursor, Permit, Released, TenantRules, UpstreamAnswer,
+    Ask, BinaryProof, Consents, Decision, Denial, Guard, PageCursor, Permit, Released, TenantRules, UpstreamAnswer,
     UpstreamBody, UpstreamCall, Verb, Verdict,
 };
 
@@ -36,6 +37,8 @@ pub struct World {
     pub proofs: BTreeMap<String, BinaryProof>,
     /// What the patient consented to.
     pub consents: Consents,
+    /// A rule about single resources made elsewhere, if there is one.
+    pub guard: Option<Arc<dyn Guard>>,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             session,
             proofs: BTreeMap::new(),
             consents: Consents::none(),
+            guard: None,
         })
     }
 
@@ -164,6 +168,7 @@ impl World {
             page,
             proofs: self.proofs.clone(),
             consents: self.consents.clone(),
+            guard: self.guard.clone(),
         })
     }
 

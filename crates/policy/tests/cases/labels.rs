@@ -1,8 +1,9 @@
 //! S3-10: labelled records and the patient's own Consents, whatever way leads to a record.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use policy::{Consents, Verdict};
+use policy::{Consents, Guard, Verdict};
 use testkit::world::{NOW, World, answer, run};
 
 use crate::fixture::*;
@@ -17,6 +18,15 @@ fn permitted(scopes: &str) -> World {
     let mut world = World::new(scopes);
     world.profile.labels = BTreeSet::from(["PSY".to_owned()]);
     world
+}
+
+/// A rule of the organisation that keeps back what the task may see.
+struct NoPsy;
+
+impl Guard for NoPsy {
+    fn releases(&self, _: fhir::ResourceType, labels: &BTreeSet<String>) -> bool {
+        !labels.contains("PSY")
+    }
 }
 
 /// Every way to `HID` gives what there would be without it.
@@ -71,6 +81,10 @@ fn a_labelled_record_is_as_if_absent_on_every_way() {
         let absent = ran(&operations(World::new(KPO)), target, &known(without)).released();
         assert_eq!((got.status(), text(&got)), (absent.status(), text(&absent)), "{target}");
         assert!(got.findings().is_empty(), "{target}");
+        let mut guarded = operations(permitted(KPO));
+        guarded.guard = Some(Arc::new(NoPsy));
+        let kept = ran(&guarded, target, &known(with.clone())).released();
+        assert_eq!((kept.status(), text(&kept)), (absent.status(), text(&absent)), "{target}");
         let seen = ran(&operations(permitted(KPO)), target, &known(with)).released();
         assert!(seen.status() == 200 && text(&seen).contains("HID"), "{target}: {}", text(&seen));
     }

@@ -172,6 +172,7 @@ impl Service {
             proofs: Default::default(),
             // Whether there is a relationship is asked for the hospital, not for the integration.
             consents: Consents::none(),
+            guard: None,
         };
         let permit = match policy::decide(ask) {
             Decision::Permit(permit) => permit,

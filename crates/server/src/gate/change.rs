@@ -96,7 +96,8 @@ impl Gate {
     pub(super) async fn change(&self, job: &Job<'_>, outcome: Slot, permit: WritePermit, place: Place) -> Answer {
         let Job { tenant, trace, caller, .. } = *job;
         // An end that came meanwhile counts before anything is changed.
-        if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
+        let alive = self.alive(&self.registry.snapshot(), &caller.session);
+        if let Err(refusal) = alive.and_then(|_| self.still_ruled(job)) {
             return self.deny(trace, caller, refusal).await;
         }
         let Ok(intent) = self.audit.reserve(Lane::Release) else { return work::overloaded() };

@@ -13,6 +13,7 @@ mod change;
 mod consents;
 mod head;
 mod large;
+mod organisation;
 mod record;
 mod watched;
 mod work;
@@ -58,6 +59,7 @@ pub struct Gate {
     room: body::Room,
     consented: consents::Known,
     changes: change::Changes,
+    organisation: organisation::Organisation,
 }
 
 struct Tenant {
@@ -104,6 +106,7 @@ impl Gate {
             room: body::Room::default(),
             consented: consents::Known::default(),
             changes: change::Changes::default(),
+            organisation: organisation::Organisation::default(),
         }
     }
 
@@ -193,7 +196,8 @@ impl Gate {
         };
         let proofs = self.open_proofs(known, &interaction, bytes);
         let (tenant, trace, caller, proofs, room) = (known, &trace, &caller, &proofs, Room::Spool);
-        let job = work::Job { tenant, rules, trace, caller, proofs, room };
+        let from = peer.ip();
+        let job = work::Job { tenant, rules, trace, caller, proofs, room, from };
         // In its own memory: a future is moved whole into every one that awaits it, and this one is the bulk of all above.
         Box::pin(self.work(&job, interaction, head.if_none_match)).await
     }

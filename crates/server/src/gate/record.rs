@@ -1,12 +1,14 @@
 //! What the gate writes into the ledger about one request.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use domain::audit::{AuditRecord, Kind, Outcome, Phase, Phi};
 use domain::{Reason, Session, Subject, TenantId};
 use policy::{Released, WritePermit};
 
 use super::head::Head;
+use super::organisation::Judgement;
 use crate::clock::{RandomError, random};
 use crate::error::Refusal;
 use crate::hex::hex;
@@ -20,6 +22,13 @@ const AGENT_BYTES_MAX: usize = 256;
 /// What every record of one request shares.
 #[derive(Clone)]
 pub struct Trace {
+    line: Arc<Line>,
+    judgement: Judgement,
+}
+
+/// What was asked, and who asked it.
+#[derive(Clone)]
+struct Line {
     tenant: String,
     request_id: [u8; 16],
     request: String,
@@ -38,34 +47,49 @@ impl Trace {
         cut(&mut request, REQUEST_BYTES_MAX);
         let mut agent = head.agent.to_owned();
         cut(&mut agent, AGENT_BYTES_MAX);
-        Ok(Self { tenant: tenant.as_str().to_owned(), request_id: random()?, request, peer: peer.to_string(), agent })
+        let (tenant, peer) = (tenant.as_str().to_owned(), peer.to_string());
+        Ok(Self::of(Line { tenant, request_id: random()?, request, peer, agent }))
     }
 
     /// The trace of one entry of a batch: the same request, and the entry's own line.
     pub fn entry(&self, line: &str) -> Self {
-        let mut request = format!("{} > {line}", self.request);
+        let mut request = format!("{} > {line}", self.line.request);
         cut(&mut request, REQUEST_BYTES_MAX);
-        let Self { tenant, request_id, peer, agent, .. } = self;
-        Self { tenant: tenant.clone(), request_id: *request_id, request, peer: peer.clone(), agent: agent.clone() }
+        Self::of(Line { request, ..Line::clone(&self.line) })
+    }
+
+    fn of(line: Line) -> Self {
+        Self { line: Arc::new(line), judgement: Judgement::default() }
+    }
+
+    /// The same trace, once the organisation's policies have spoken.
+    pub(super) fn judged(&self, judgement: Judgement) -> Self {
+        Self { line: Arc::clone(&self.line), judgement }
+    }
+
+    /// What the organisation's policies said.
+    pub(super) fn judgement(&self) -> &Judgement {
+        &self.judgement
     }
 
     /// The sealed part every record of this request starts with.
     pub fn phi(&self, session: &Session) -> Phi {
+        let Line { request, peer, agent, .. } = &*self.line;
         Phi {
             patients: match &session.subject {
                 Subject::Patient(id) => vec![id.as_str().to_owned()],
                 Subject::Cohort => Vec::new(),
             },
-            request: self.request.clone(),
-            peer: self.peer.clone(),
-            agent: self.agent.clone(),
+            request: request.clone(),
+            peer: peer.clone(),
+            agent: agent.clone(),
             scope: session.scopes.to_string(),
             ..Phi::default()
         }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, session: &Session, standing: Option<&Standing>) -> AuditRecord {
-        let mut record = AuditRecord::new(&self.tenant, kind, outcome, self.request_id);
+        let mut record = AuditRecord::new(&self.line.tenant, kind, outcome, self.line.request_id);
         record.actor.integration = session.integration.as_str().to_owned();
         record.actor.session = Some(session.id);
         record.actor.jti = session.jti.clone();
@@ -76,6 +100,8 @@ impl Trace {
         if let Some(standing) = standing {
             record.decision.digest = standing.approval.digest.clone();
             record.phi.attributes = attributes(session, standing);
+            record.phi.attributes.extend(self.judgement.attributes());
+            record.phi.attributes.sort();
         }
         record
     }
@@ -172,6 +198,7 @@ fn attributes(session: &Session, standing: &Standing) -> Vec<(String, String)> {
         pair("approval.digest", approval.digest.clone()),
         pair("approval.justification", approval.justification.clone()),
         pair("integration.class", integration.class.as_str().to_owned()),
+        pair("integration.environment", integration.environment.as_str().to_owned()),
         pair("integration.epoch", integration.epoch.to_string()),
         pair("integration.purpose", integration.purpose.clone()),
         pair("session.expires_at", session.expires_at.to_string()),

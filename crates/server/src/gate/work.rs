@@ -1,6 +1,8 @@
 //! From the decision to the release: calls to the upstream one after another, each permitted by the judgement before it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use domain::audit::Phi;
 use domain::{Millis, Reason, Session, TenantId};
@@ -10,6 +12,7 @@ use policy::{
 };
 
 use super::budget::Place;
+use super::organisation::Allowed;
 use super::watched::Watched;
 use super::{Answer, Caller, Gate, Tenant, absent, record};
 use crate::audit::{Audit, Lane};
@@ -28,6 +31,8 @@ pub struct Job<'a> {
     pub proofs: &'a BTreeMap<String, BinaryProof>,
     /// Where answers may be kept.
     pub room: Room,
+    /// The other end of the connection.
+    pub from: IpAddr,
 }
 
 /// What may be done next.
@@ -57,8 +62,9 @@ impl Gate {
 
     /// From the decision to the release.
     pub(super) async fn one(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
-        let Job { tenant, rules, trace, caller, proofs, .. } = *job;
+        let Job { tenant, rules, caller, proofs, .. } = *job;
         let now = self.clock.now();
+        let trace = job.trace;
         if let Err(over) = caller.purse.left() {
             return self.over(trace, caller, over).await;
         }
@@ -78,10 +84,17 @@ impl Gate {
             },
             _ => None,
         };
-        let ask = |interaction: Interaction, page: Option<PageCursor>, consents: Consents| Ask {
+        // The organisation's policies come before the upstream is asked anything, Consents included.
+        let judgement = self.judge(job, &interaction, page.as_ref());
+        let registered = &caller.standing.integration;
+        let allowed = judgement.allowed(registered);
+        let trace = &trace.judged(judgement);
+        let job = &Job { trace, ..*job };
+        let guard = allowed.as_ref().and_then(|allowed| allowed.guard.clone());
+        let ask = |integration, interaction: Interaction, page: Option<PageCursor>, consents: Consents| Ask {
             now,
             rules,
-            integration: &caller.standing.integration,
+            integration,
             approval: &caller.standing.approval,
             profile: &caller.standing.profile,
             session: &caller.session,
@@ -89,14 +102,23 @@ impl Gate {
             page,
             proofs: proofs.clone(),
             consents,
+            guard: guard.clone(),
+        };
+        let Some(Allowed { integration, .. }) = allowed else {
+            let as_registered = policy::decide(ask(registered, interaction, page, Consents::none()));
+            return self.not_allowed(job, as_registered).await;
         };
         let consents = match self.known_consents(tenant, &caller.session) {
             Some(known) => known,
             None => {
                 // What is refused without Consents is refused with them, and then the upstream is asked nothing at all.
-                if let Decision::Deny(denial) = policy::decide(ask(interaction.clone(), page.clone(), Consents::none()))
-                {
-                    return self.denied(job, denial).await;
+                let asked = ask(&integration, interaction.clone(), page.clone(), Consents::none());
+                if let Decision::Deny(denial) = policy::decide(asked) {
+                    if Arc::ptr_eq(&integration, registered) {
+                        return self.denied(job, denial).await;
+                    }
+                    let as_registered = policy::decide(ask(registered, interaction, page, Consents::none()));
+                    return self.not_allowed(job, as_registered).await;
                 }
                 match Box::pin(self.ask_consents(tenant, rules, &caller.session)).await {
                     Ok(consents) => consents,
@@ -105,16 +127,31 @@ impl Gate {
             }
         };
         let number = page.as_ref().map_or(1, PageCursor::number);
-        let next = match policy::decide(ask(interaction, page, consents)) {
+        let narrowed = !Arc::ptr_eq(&integration, registered);
+        let again = narrowed.then(|| (interaction.clone(), page.clone(), consents.clone()));
+        let next = match policy::decide(ask(&integration, interaction, page, consents)) {
             Decision::Permit(permit) => Next::Ask(permit),
             Decision::Write(permit) => Next::Write(permit),
-            Decision::Deny(denial) => return self.denied(job, denial).await,
+            Decision::Deny(denial) => {
+                let Some((interaction, page, consents)) = again else { return self.denied(job, denial).await };
+                let as_registered = policy::decide(ask(registered, interaction, page, consents));
+                return self.not_allowed(job, as_registered).await;
+            }
         };
         // The page that is asked for counts, whatever is on it.
         if let Err(over) = caller.purse.page(number) {
             return self.over(trace, caller, over).await;
         }
         self.asked(job, next, place, if_none_match).await
+    }
+
+    /// What policies refuse. Where there are other reasons too, those are given, with the alerts that go with them.
+    async fn not_allowed(&self, job: &Job<'_>, as_registered: Decision) -> Answer {
+        if let Decision::Deny(denial) = as_registered {
+            return self.denied(job, denial).await;
+        }
+        let refusal = Refusal::new(Reason::Policy, "the policies of this organisation do not allow this");
+        self.deny(job.trace, job.caller, refusal).await
     }
 
     /// A refusal before anything is asked; a type that nobody expected is also an alert (S2-04).
@@ -180,7 +217,8 @@ impl Gate {
             drop(place);
         }
         // An end that came while the upstream was answering counts (DESIGN, step 2).
-        if let Err(refusal) = self.alive(&self.registry.snapshot(), &caller.session) {
+        let alive = self.alive(&self.registry.snapshot(), &caller.session);
+        if let Err(refusal) = alive.and_then(|_| self.still_ruled(job)) {
             return self.deny(trace, caller, refusal).await;
         }
         if !released.findings().is_empty() {

@@ -10,6 +10,7 @@ mod ended;
 mod jwks;
 mod people;
 mod plan;
+mod policies;
 mod profiles;
 mod rules;
 mod snapshot;
@@ -351,6 +352,7 @@ impl Registry {
                 }
                 FeedKind::Profile => next.put_profiles(inner.store.profiles().await?),
                 FeedKind::Filter => next.put_filters(inner.store.filters().await?),
+                FeedKind::Policy => next.put_policies(inner.store.policies().await?),
                 FeedKind::SessionEnded => {
                     let id =
                         entry.key.parse().map_err(|_| StoreError::Corrupt("a session id that no longer parses"))?;

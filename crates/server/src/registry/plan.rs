@@ -63,7 +63,7 @@ impl Plan {
         Self { snapshot: snapshot.clone(), change: Change::default(), lines: Vec::new(), now }
     }
 
-    fn line(&mut self, action: &'static str, what: String) {
+    pub(super) fn line(&mut self, action: &'static str, what: String) {
         self.lines.push(Line { action, what });
     }
 

@@ -7,10 +7,12 @@ use domain::{
     Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId,
 };
 use fhir::ResourceType;
+use orgpolicy::Policies;
 use policy::{Filters, TenantRules};
-use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, RegistryRows};
+use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, PolicyRow, RegistryRows};
 
 use super::digest;
+use super::policies::{self, TenantPolicies};
 use crate::settings::TenantSettings;
 
 /// The largest page asked of an upstream.
@@ -61,6 +63,7 @@ pub struct Snapshot {
     by_integration: HashMap<IntegrationId, Vec<ApprovalId>>,
     base: HashMap<TenantId, TenantRules>,
     rules: HashMap<TenantId, Arc<TenantRules>>,
+    policies: HashMap<TenantId, TenantPolicies>,
     filters: Vec<FilterRow>,
     /// As the store has them.
     stored: Vec<FilterRow>,
@@ -84,6 +87,7 @@ impl Snapshot {
             out.put_approval(row);
         }
         out.put_filters(rows.filters);
+        out.put_policies(rows.policies);
         out
     }
 
@@ -143,6 +147,21 @@ impl Snapshot {
     pub fn standings(&self, integration: &IntegrationId, now: Millis) -> impl Iterator<Item = Standing> {
         let ids = self.by_integration.get(integration).into_iter().flatten();
         ids.filter_map(move |id| self.standing(id, now).ok())
+    }
+
+    /// The policies in force for a tenant: its own, else those that are shipped. `None` if they cannot be read, and then
+    /// nothing is allowed.
+    #[must_use]
+    pub fn policies(&self, tenant: &TenantId) -> Option<&Arc<Policies>> {
+        match self.policies.get(tenant) {
+            Some(own) => own.parsed.as_ref(),
+            None => policies::shipped(),
+        }
+    }
+
+    /// A tenant's own policies, with the revision a later write must name.
+    pub(crate) fn own_policies(&self, tenant: &TenantId) -> Option<&TenantPolicies> {
+        self.policies.get(tenant)
     }
 
     /// What a tenant's decisions need of its upstream.
@@ -229,6 +248,15 @@ impl Snapshot {
             self.by_integration.entry(integration).or_default().push(id);
         }
         self.judge(&[id]);
+    }
+
+    pub(crate) fn put_policies(&mut self, rows: Vec<PolicyRow>) {
+        for row in rows {
+            let known = self.policies.get(&row.tenant).is_some_and(|own| own.revision == row.revision);
+            if !known {
+                self.policies.insert(row.tenant.clone(), TenantPolicies::read(row));
+            }
+        }
     }
 
     pub(crate) fn put_filters(&mut self, filters: Vec<FilterRow>) {

@@ -145,7 +145,7 @@ impl World {
     /// Registers one more integration.
     pub async fn register(&self, integration: &Integration) {
         let put = PutIntegration { integration: integration.clone(), thumbprints: vec![], expected: None };
-        let change = Change { profiles: vec![], integrations: vec![put], approvals: vec![], filters: vec![] };
+        let change = Change { integrations: vec![put], ..Change::default() };
         let feed = self.store.apply(&change, NOW).await.unwrap().unwrap();
         assert!(self.registry.reached(feed).await);
     }
@@ -160,7 +160,7 @@ impl World {
             profiles: vec![("mercy".parse().unwrap(), profile())],
             integrations: integrations.iter().map(put).collect(),
             approvals: approval.into_iter().map(|approval| PutApproval { approval, expected: None }).collect(),
-            filters: vec![],
+            ..Change::default()
         };
         let feed = self.store.apply(&change, NOW).await.unwrap().unwrap();
         assert!(self.registry.reached(feed).await);

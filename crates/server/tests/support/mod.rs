@@ -281,7 +281,7 @@ impl Gate {
                 expected: None,
             }],
             approvals: vec![PutApproval { approval: approval.clone(), expected: None }],
-            filters: vec![],
+            ..Change::default()
         };
         let _ = self.store().apply(&change, NOW).await.unwrap().unwrap();
         let expires_at = self.clock.now() + 900_000;

@@ -22,6 +22,7 @@ async fn a_change_is_written_whole_and_read_back() {
                 param: "patient".into(),
                 state: FilterState::Poisoned,
             }],
+            ..Change::default()
         };
         let feed = store.apply(&change, NOW).await.unwrap().unwrap();
         assert_eq!(feed, 4);
@@ -182,4 +183,27 @@ async fn an_sqlite_file_is_opened_again_as_it_was() {
             assert_eq!(mode & 0o077, 0, "for its owner alone");
         }
     }
+}
+
+#[tokio::test]
+async fn policies_are_replaced_by_those_who_saw_them() {
+    on_every_engine(async |store| {
+        let put = |text: &str, expected| Change {
+            policies: vec![PutPolicy { tenant: "mercy".parse().unwrap(), text: text.to_owned(), expected }],
+            ..Change::default()
+        };
+        assert!(store.policies().await.unwrap().is_empty());
+        store.apply(&put("one", None), NOW).await.unwrap().unwrap();
+        let feed = store.apply(&put("two", Some(1)), NOW).await.unwrap().unwrap();
+        let row = PolicyRow { tenant: "mercy".parse().unwrap(), text: "two".to_owned(), revision: 2 };
+        assert_eq!(store.registry().await.unwrap().policies, [row]);
+        let last = store.feed_since(feed - 1).await.unwrap().pop().unwrap();
+        assert_eq!((last.kind, last.key.as_str()), (FeedKind::Policy, "mercy"));
+        for expected in [None, Some(1)] {
+            let late = store.apply(&put("three", expected), NOW).await.unwrap();
+            assert_eq!(late, Err(ChangeRefusal::Stale("policies of mercy".into())));
+        }
+        assert!(store.apply(&put(&"x".repeat(70_000), Some(2)), NOW).await.unwrap_err().constraint());
+    })
+    .await;
 }

@@ -12,11 +12,16 @@
 //! task = "scheduling@2"
 //! justification = "…"
 //! terms = { launch = [{ mode = "ticket" }], token_seconds = 300, budgets = { patients_per_hour = 100 } }
+//!
+//! [[policy]]
+//! text = '''
+//! @id("granted") permit (principal, action, resource);
+//! '''
 //! ```
 
 use axum::extract::State;
 use axum::http::Uri;
-use domain::{ApprovalId, TenantId};
+use domain::{ApprovalId, Reason, Role, TenantId};
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -38,12 +43,19 @@ pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, ur
     let dry_run: bool = asked(&query, "dry_run")?.unwrap_or(false);
     visit.tenant = Some(tenant.clone());
     let (manifest, mut mistakes) = Manifest::read(&text)?;
+    if !manifest.is_policy_alone() {
+        holds(&visit, &tenant, Role::Operator)?;
+    }
     let _one = registry.0.changing.lock().await;
     let mut plan = Plan::new(&registry.snapshot(), registry.0.clock.now());
     mistakes.extend(manifest.plan(&tenant, &visit, &mut plan)?);
     mistakes.sort_by_key(|mistake| mistake.line);
     if !mistakes.is_empty() {
         return Err(ApiError::listed(mistakes));
+    }
+    if !plan.change.policies.is_empty() && !dry_run {
+        // Policies bind those who register and those who approve; they are the privacy office's own.
+        holds(&visit, &tenant, Role::PrivacyOfficer)?;
     }
     if !dry_run {
         let deed = visit.deed(format!("{} changes", plan.lines.len()), text);
@@ -52,19 +64,25 @@ pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, ur
     ok(json!({ "dry_run": dry_run, "changes": shapes::lines(&plan.lines) }))
 }
 
-/// The tenant named, or the only one; the person must be operator there.
+/// The tenant named, or the only one; the person must have one of the two roles there.
 fn tenant(registry: &Registry, visit: &Visit, named: Option<TenantId>) -> Result<TenantId, ApiError> {
     let tenant = match (named, registry.0.tenants.as_slice()) {
         (Some(tenant), _) => tenant,
         (None, [only]) => only.id.clone(),
         (None, _) => return Err(ApiError::malformed("say which tenant: ?tenant=…")),
     };
-    if !visit.caller.holds(Some(&tenant), domain::Role::Operator) {
-        let says = format!("this takes the role operator in {tenant}");
-        return Err(ApiError::forbidden(domain::Reason::RoleInsufficient, says));
+    if !visit.caller.holds(Some(&tenant), Role::PrivacyOfficer) {
+        holds(visit, &tenant, Role::Operator)?;
     }
     let known = registry.0.tenants.iter().any(|known| known.id == tenant);
     if known { Ok(tenant) } else { Err(ApiError::missing("tenant")) }
+}
+
+fn holds(visit: &Visit, tenant: &TenantId, role: Role) -> Result<(), ApiError> {
+    if visit.caller.holds(Some(tenant), role) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(Reason::RoleInsufficient, format!("this takes the role {} in {tenant}", role.as_str())))
 }
 
 /// One table of the manifest: its members, and where its keys stand.
@@ -77,6 +95,7 @@ struct Object {
 struct Manifest {
     tasks: Vec<Object>,
     integrations: Vec<(Object, Vec<Object>)>,
+    policies: Vec<Object>,
 }
 
 impl Manifest {
@@ -86,12 +105,13 @@ impl Manifest {
             let line = why.span().map(|span| line_of(text, span.start));
             ApiError::listed(vec![Mistake { line, what: why.message().to_owned() }])
         })?;
-        let mut out = Self { tasks: Vec::new(), integrations: Vec::new() };
+        let mut out = Self { tasks: Vec::new(), integrations: Vec::new(), policies: Vec::new() };
         let mut mistakes = Vec::new();
         for (key, value) in table.get_ref() {
             let line = line_of(text, key.span().start);
             match key.get_ref().as_ref() {
                 "task" => out.tasks = objects(text, value, "task", &mut mistakes),
+                "policy" => out.policies = objects(text, value, "policy", &mut mistakes),
                 "integration" => {
                     out.integrations = objects(text, value, "integration", &mut mistakes)
                         .into_iter()
@@ -107,15 +127,22 @@ impl Manifest {
                 }
                 other => mistakes.push(Mistake {
                     line: Some(line),
-                    what: format!("`{other}` is not known here; a manifest holds [[task]] and [[integration]]"),
+                    what: format!(
+                        "`{other}` is not known here; a manifest holds [[task]], [[integration]] and [[policy]]"
+                    ),
                 }),
             }
         }
-        if out.tasks.len() + out.integrations.len() > OBJECTS_MAX {
+        if out.tasks.len() + out.integrations.len() + out.policies.len() > OBJECTS_MAX {
             let what = format!("a manifest holds at most {OBJECTS_MAX} objects");
             return Err(ApiError::listed(vec![Mistake { line: None, what }]));
         }
         Ok((out, mistakes))
+    }
+
+    /// Whether it declares nothing that an operator answers for.
+    fn is_policy_alone(&self) -> bool {
+        !self.policies.is_empty() && self.tasks.is_empty() && self.integrations.is_empty()
     }
 
     /// Plans tasks first, then integrations, then what they ask for, so that each may name what stands before it.
@@ -124,6 +151,18 @@ impl Manifest {
         for object in self.tasks {
             let place = object.place();
             let done = read::task(tenant, Fields::new(object.fields)).and_then(|task| plan.task(tenant, task));
+            place.keep(done, &mut mistakes);
+        }
+        for (nth, object) in self.policies.into_iter().enumerate() {
+            if nth > 0 {
+                let what = "a tenant has one [[policy]]: write all policies into its `text`".to_owned();
+                mistakes.push(Mistake { line: Some(object.line), what });
+                continue;
+            }
+            let place = object.place();
+            let mut fields = Fields::new(object.fields);
+            let text = fields.must::<String>("text");
+            let done = fields.end(text).and_then(|text| plan.policies(tenant, text));
             place.keep(done, &mut mistakes);
         }
         let mut asking = Vec::new();

@@ -11,6 +11,7 @@ mod integrations;
 mod ledger;
 mod openapi;
 mod people;
+mod policies;
 mod problem;
 mod read;
 mod sessions;
@@ -71,7 +72,7 @@ pub(super) fn routes() -> Vec<Route> {
     add("GET", "/api/v1/me", Person, "person", "me", "Who is signed in", get(accounts::me));
     add("POST", "/api/v1/me/passphrase", Person, "person", "passphrase", "Change one's own passphrase; every token ends", post(accounts::passphrase));
     add("GET", "/api/v1/tenants", Person, "tenant", "list", "Tenants in which the person has a role", get(tenants::list));
-    add("POST", "/api/v1/apply", OPERATOR, "manifest", "apply", "Declare integrations, tasks and approval requests (TOML); never approves. Query: tenant, dry_run", post(apply::apply));
+    add("POST", "/api/v1/apply", EITHER, "manifest", "apply", "Declare integrations, tasks and approval requests (operators) or policies (privacy officers), in TOML; never approves. Query: tenant, dry_run", post(apply::apply));
 
     add("GET", "/api/v1/audit/verify", READER, "audit", "verify", "Verify the whole ledger: every entry under its log's signed root", get(ledger::verify));
 
@@ -94,6 +95,8 @@ pub(super) fn routes() -> Vec<Route> {
     add("GET", "/api/v1/tenants/{tenant}/tasks", ANY, "task", "list", "Task profiles, every version", get(tasks::list));
     add("GET", "/api/v1/tenants/{tenant}/tasks/{name}", ANY, "task", "show", "A task profile. Query: version (default the newest)", get(tasks::show));
     add("PUT", "/api/v1/tenants/{tenant}/tasks/{name}/{version}", OPERATOR, "task", "put", "Write a version; versions never change", put(tasks::put));
+
+    add("GET", "/api/v1/tenants/{tenant}/policy", ANY, "policy", "show", "The organisation's policies in force", get(policies::show));
 
     add("GET", "/api/v1/tenants/{tenant}/approvals", ANY, "approval", "list", "Approvals, newest request first. Query: status, integration", get(approvals::list));
     add("POST", "/api/v1/tenants/{tenant}/approvals", OPERATOR, "approval", "request", "Ask for an approval", post(approvals::request));

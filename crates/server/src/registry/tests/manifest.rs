@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Bench, jwks};
+use super::{Bench, jwks, mercy};
 
 fn manifest() -> String {
     format!(
@@ -38,6 +38,10 @@ terms = {{ launch = [{{ mode = "ticket" }}], token_seconds = 300, budgets = {{ p
 
 async fn apply(bench: &Bench, query: &str, text: &str) -> (StatusCode, Value) {
     bench.call("olga@mercy.example", "POST", &format!("/apply?tenant=mercy{query}"), text).await
+}
+
+async fn officer_applies(bench: &Bench, query: &str, text: &str) -> (StatusCode, Value) {
+    bench.call("pia@mercy.example", "POST", &format!("/apply?tenant=mercy{query}"), text).await
 }
 
 fn actions(answer: &Value) -> Vec<&str> {
@@ -114,4 +118,40 @@ async fn a_manifest_goes_where_the_person_is_operator() {
     assert_eq!(post("/apply?tenant=other").await, StatusCode::FORBIDDEN);
     assert_eq!(post("/apply?tenant=mercy&force=true").await, StatusCode::BAD_REQUEST);
     assert_eq!(post("/apply?tenant=mercy").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn policies_are_validated_applied_and_recorded() {
+    let bench = Bench::new().await;
+    bench.staff().await;
+    let text = |policies: &str| format!("[[policy]]\ntext = '''\n{policies}'''\n");
+    let shipped = bench.registry.snapshot().policies(&mercy()).unwrap().infos().len();
+    assert_eq!(shipped, 4);
+    let granted = "@id(\"granted\")\npermit (principal, action, resource);\n";
+    let refused = apply(&bench, "", &text(granted)).await;
+    assert_eq!(refused.0, StatusCode::FORBIDDEN, "policies bind operators too: {}", refused.1);
+    let (_, dry) = apply(&bench, "&dry_run=true", &text(granted)).await;
+    assert_eq!(actions(&dry), ["create"], "who may not apply may look");
+    let apply = officer_applies;
+    let (status, done) = apply(&bench, "", &text(granted)).await;
+    assert_eq!((status, actions(&done)), (StatusCode::OK, vec!["create"]), "{done}");
+    assert_eq!(officer_applies(&bench, "", &manifest()).await.0, StatusCode::FORBIDDEN, "officers register nothing");
+    let (_, shown) = bench.pia("GET", "/tenants/mercy/policy", Value::Null).await;
+    assert_eq!((&shown["shipped"], &shown["text"]), (&json!(false), &json!(granted)));
+    let epoch = |bench: &Bench| bench.registry.snapshot().policies(&mercy()).unwrap().epoch();
+    assert_eq!(epoch(&bench), 1);
+    assert_eq!(actions(&apply(&bench, "", &text(granted)).await.1), ["unchanged"]);
+    let wrong = format!("{granted}@id(\"b\")\nforbid (principal, action, resource == Type::\"Observaton\");\n");
+    let (status, refused) = apply(&bench, "", &text(&wrong)).await;
+    assert!(status.is_client_error() && refused.to_string().contains("Observaton"), "{refused}");
+    let two = text(granted) + &text("");
+    assert!(apply(&bench, "", &two).await.0.is_client_error(), "one text for a tenant");
+    assert_eq!(epoch(&bench), 1, "with a mistake nothing is in force");
+    let (_, changed) = apply(&bench, "", &text("")).await;
+    assert_eq!((actions(&changed), epoch(&bench)), (vec!["update"], 2));
+    assert_eq!(bench.registry.snapshot().policies(&mercy()).unwrap().infos().len(), 0);
+    let other = bench.registry.snapshot().policies(&"other".parse().unwrap()).unwrap().epoch();
+    assert_eq!(other, 0, "another tenant keeps what is shipped");
+    let records = bench.fake.records.lock();
+    assert!(records.iter().any(|record| record.phi.note.contains("@id(\"granted\")")), "who applied what is on record");
 }
