@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{approval, audit, check, deid, demo, init, integration, key, person, session, task, token};
+use crate::commands::{
+    approval, audit, check, deid, demo, init, integration, key, person, policy, session, task, token,
+};
 use crate::output::Format;
 
 /// How the program ends (DESIGN, "Command line").
@@ -149,6 +151,9 @@ pub enum Command {
         /// Record id: tenant/node/index
         id: String,
     },
+    /// Organisation policies in Cedar: check a file, try it on cases
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// De-identification: try out what a profile lets through
     #[command(subcommand)]
     Deid(deid::Deid),

@@ -91,6 +91,7 @@ pub fn reason(code: &str) -> &'static str {
         "version-conflict" => "the resource had another version by then",
         "upstream-refused" => "the upstream refused what was to be written",
         "outcome-unknown" => "the upstream was asked to write and did not answer; read the record before trying again",
+        "policy" => "the organisation's policies do not allow it",
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -141,6 +142,7 @@ mod tests {
             Reason::UpstreamRefused,
             Reason::OutcomeUnknown,
             Reason::TooCostly,
+            Reason::Policy,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

@@ -31,6 +31,7 @@ fn from_an_empty_folder_to_an_audited_read() {
     registration(&place);
     let token = approval(&place);
     reads(&place, &token);
+    policies(&place, &token);
     switching_off(&place, &token);
     restart(&mut place);
     place.nothing_leaked();
@@ -148,6 +149,40 @@ fn reads(place: &Place, token: &str) {
         place.fhir("Appointment?patient=pat-001", token).0 == 200
     });
     assert!(proved, "a running gate takes up what was proved");
+}
+
+/// S2-02, S2-12: the organisation's own rules, seen before they apply, in force at once, and taken back.
+fn policies(place: &Place, token: &str) {
+    let write = |name: &str, text: &str| fs::write(place.folder.path().join("gate").join(name), text).unwrap();
+    let shipped = place.hilum(&["policy", "default"]).ends(0, "@id(\"hilum-granted\")").out;
+    place.hilum(&["policy", "show"]).ends(0, "mercy has no policies of its own");
+    write("mercy.cedar", &shipped);
+    write("cases.toml", include_str!("../../../docs/examples/policy-cases.toml"));
+    place.hilum(&["policy", "test", "gate/mercy.cedar", "gate/cases.toml"]).ends(0, "4 passed");
+    let own = format!("{shipped}@id(\"closed\")\nforbid (principal, action, resource == Type::\"Appointment\");\n");
+    write("mercy.cedar", &own.replace("Appointment", "Apointment"));
+    place.hilum(&["policy", "check", "gate/mercy.cedar"]).ends(1, "1 mistake");
+    write("mercy.cedar", &own);
+    place.hilum(&["policy", "check", "gate/mercy.cedar"]).ends(0, "closed");
+    let today = support::day(0);
+    let again = ["policy", "check", "gate/mercy.cedar", "--day", &today];
+    let changed = place.hilum(&[again.as_slice(), &["-o", "json"]].concat()).rows();
+    assert!(!changed.is_empty(), "appointments were read today");
+    let would = |row: &serde_json::Value| row["would_be"] == "denied" && row["by"] == serde_json::json!(["closed"]);
+    assert!(changed.iter().all(|row| would(row) && row["asked"] == "search Appointment"), "{changed:?}");
+
+    write("policy.toml", "[[policy]]\ntext_file = \"mercy.cedar\"\n");
+    place.hilum(&["apply", "-f", "gate/policy.toml"]).ends(1, "role operator");
+    place.login("omar@mercy.example", OMAR);
+    place.hilum(&["apply", "-f", "gate/policy.toml", "--dry-run"]).ends(0, "policies: 5");
+    assert_eq!(place.fhir("Appointment?patient=pat-001", token).0, 200);
+    place.hilum(&["apply", "-f", "gate/policy.toml"]).ends(0, "policies: 5");
+    place.hilum(&["policy", "show"]).ends(0, "closed");
+    assert_eq!(place.fhir("Appointment?patient=pat-001", token).0, 403);
+    assert_eq!(place.fhir("Patient/pat-001", token).0, 200);
+    write("mercy.cedar", &shipped);
+    place.hilum(&["apply", "-f", "gate/policy.toml"]).ends(0, "update");
+    assert_eq!(place.fhir("Appointment?patient=pat-001", token).0, 200);
 }
 
 /// S1-05, S1-09: an end takes effect on the next request.

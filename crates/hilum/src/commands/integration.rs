@@ -135,7 +135,7 @@ pub async fn apply(client: &Client, apply: Apply, format: Format) -> Result<Exit
                 .map_err(|why| Failure::failed(format!("cannot read `{}`: {why}", file.display())))?
         };
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let text = manifest::with_keys(&text, folder)
+        let text = manifest::with_files(&text, folder)
             .map_err(|why| Failure::failed(format!("{}: not valid\n{}", file.display(), indented(&why.to_string()))))?;
         let path = format!("/apply?tenant={}&dry_run={}", segment(&tenant), apply.dry_run);
         let answer =

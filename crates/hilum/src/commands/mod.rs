@@ -10,6 +10,7 @@ pub mod init;
 pub mod integration;
 pub mod key;
 pub mod person;
+pub mod policy;
 pub mod serve;
 pub mod session;
 pub mod task;
@@ -39,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Alert(command) => audit::alert(&client?, command, format).await,
         Command::Audit(command) => audit::run(&client, command, format).await,
         Command::Explain { id } => audit::explain(&client?, &id, format).await,
+        Command::Policy(command) => policy::run(&client, command, format).await,
         Command::Deid(command) => deid::run(command, format),
         Command::Token(command) => token::run(command, format).await,
     }
