@@ -237,3 +237,33 @@ async fn policies_that_come_meanwhile_count() {
     gate.upstream.faults.clear();
     assert_eq!(gate.get(&token, "Observation/O1").await.status, 200, "asked again, it is judged by those in force");
 }
+
+/// S1-35: what policies do not permit is not offered either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_offers_what_policies_permit() {
+    let gate = Gate::start().await;
+    let token = gate.token_with_operations("patient/Patient.rs patient/Observation.cruds patient/Condition.rs").await;
+    let offered = async || {
+        let statement = gate.get(&token, "metadata").await.json();
+        let resources = statement["rest"][0]["resource"].as_array().unwrap().clone();
+        let codes = |resource: &serde_json::Value| {
+            let all = resource["interaction"].as_array().unwrap().clone();
+            all.iter().map(|one| one["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let types = resources.iter().map(|one| (one["type"].as_str().unwrap().to_owned(), codes(one)));
+        (types.collect::<std::collections::BTreeMap<_, _>>(), statement.to_string())
+    };
+    let (before, text) = offered().await;
+    assert_eq!(before["Observation"], "read vread history-instance search-type create update patch delete");
+    assert!(text.contains("Condition:subject") && text.contains("Observation-lastn"), "{text}");
+    let forbids = "@id(\"a\") forbid (principal, action, resource == Type::\"Condition\");\
+        @id(\"b\") forbid (principal, action in Action::\"writes\", resource);\
+        @id(\"c\") forbid (principal, action in [Action::\"lastn\", Action::\"history\"], resource);";
+    put(&gate, &format!("{GRANTED}{forbids}"), None).await;
+    let (after, text) = offered().await;
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["Observation", "Patient"]);
+    assert_eq!(after["Observation"], "read vread search-type");
+    assert!(!text.contains("Condition:subject") && !text.contains("Observation-lastn"), "{text}");
+    put(&gate, "", Some(1)).await;
+    assert!(offered().await.0.is_empty());
+}

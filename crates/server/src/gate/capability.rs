@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use domain::{Actions, Operation, Session};
 use fhir::ResourceType;
 use fhir::params::{self, ParamKind};
+use orgpolicy::Action;
 use policy::{Offer, TenantRules};
 use serde_json::{Value, json};
 
@@ -18,17 +19,33 @@ const INTERFACE_DATE: &str = "2026-11-24";
 /// The CapabilityStatement of one tenant for everybody, as JSON.
 pub fn statement(tenant: &TenantSettings) -> Vec<u8> {
     let offers = policy::offers_at_most(&|kind| tenant.upstream.shared.contains(&kind));
-    document(tenant, &offers, &[Operation::Everything, Operation::LastN].into())
+    document(tenant, &offers, &[Operation::Everything, Operation::LastN].into(), &|_, _| true)
 }
 
-/// The same for one session.
-pub fn own(tenant: &TenantSettings, rules: &TenantRules, session: &Session, standing: &Standing) -> Vec<u8> {
-    let offers = policy::offers(&standing.integration, &standing.profile, session, rules);
-    document(tenant, &offers, &standing.profile.operations)
+/// The same for one session; what the organisation's policies do not permit is not offered.
+pub fn own(
+    tenant: &TenantSettings,
+    rules: &TenantRules,
+    session: &Session,
+    standing: &Standing,
+    permits: Permits<'_>,
+) -> Vec<u8> {
+    let mut offers = policy::offers(&standing.integration, &standing.profile, session, rules);
+    offers.iter_mut().for_each(|offer| offer.included &= permits(Action::Search, offer.kind));
+    document(tenant, &offers, &standing.profile.operations, permits)
 }
 
-fn document(tenant: &TenantSettings, offers: &[Offer], operations: &BTreeSet<Operation>) -> Vec<u8> {
-    let resources: Vec<Value> = offers.iter().map(|offer| resource(*offer, offers, operations)).collect();
+/// Whether an action on a type may be offered.
+type Permits<'a> = &'a dyn Fn(Action, ResourceType) -> bool;
+
+fn document(
+    tenant: &TenantSettings,
+    offers: &[Offer],
+    operations: &BTreeSet<Operation>,
+    permits: Permits<'_>,
+) -> Vec<u8> {
+    let resources: Vec<Value> =
+        offers.iter().filter_map(|offer| resource(*offer, offers, operations, permits)).collect();
     let oauth =
         |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
     json!({
@@ -67,38 +84,47 @@ fn document(tenant: &TenantSettings, offers: &[Offer], operations: &BTreeSet<Ope
 }
 
 /// The interactions of R4 that each letter opens (SMART App Launch 2.2, "Scopes for requesting FHIR Resources").
-fn interactions(offer: Offer) -> Vec<Value> {
-    let binary = offer.kind == ResourceType::BINARY;
-    let letters: [(Actions, &[&str]); 5] = [
-        (Actions::READ, if binary { &["read"] } else { &["read", "vread", "history-instance"] }),
-        (Actions::SEARCH, if binary { &[] } else { &["search-type"] }),
-        (Actions::CREATE, if offer.kind == ResourceType::PATIENT { &[] } else { &["create"] }),
-        (Actions::UPDATE, &["update", "patch"]),
-        (Actions::DELETE, if offer.kind == ResourceType::PATIENT { &[] } else { &["delete"] }),
+fn interactions(offer: Offer, permits: Permits<'_>) -> Vec<&'static str> {
+    type Opened = &'static [(&'static str, Action)];
+    let (binary, patient) = (offer.kind == ResourceType::BINARY, offer.kind == ResourceType::PATIENT);
+    let reads: Opened = if binary {
+        &[("read", Action::Binary)]
+    } else {
+        &[("read", Action::Read), ("vread", Action::Vread), ("history-instance", Action::History)]
+    };
+    let letters: [(Actions, Opened); 5] = [
+        (Actions::READ, reads),
+        (Actions::SEARCH, if binary { &[] } else { &[("search-type", Action::Search)] }),
+        (Actions::CREATE, if patient { &[] } else { &[("create", Action::Create)] }),
+        (Actions::UPDATE, &[("update", Action::Update), ("patch", Action::Patch)]),
+        (Actions::DELETE, if patient { &[] } else { &[("delete", Action::Delete)] }),
     ];
-    letters
-        .iter()
-        .filter(|(letter, _)| offer.actions.contains(*letter))
-        .flat_map(|(_, codes)| codes.iter().map(|code| json!({ "code": code })))
-        .collect()
+    let granted = letters.iter().filter(|(letter, _)| offer.actions.contains(*letter));
+    let opened = granted.flat_map(|(_, opened)| opened.iter());
+    opened.filter(|(_, action)| permits(*action, offer.kind)).map(|(code, _)| *code).collect()
 }
 
-fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>) -> Value {
+/// `None` if nothing is left of it.
+fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>, permits: Permits<'_>) -> Option<Value> {
     let kind = offer.kind;
+    let codes = interactions(offer, permits);
+    if codes.is_empty() {
+        return None;
+    }
     let reads = offer.actions.contains(Actions::READ) && kind != ResourceType::BINARY;
     let mut out = json!({
         "type": kind.name(),
-        "interaction": interactions(offer),
-        "versioning": if offer.actions.contains(Actions::UPDATE) { "versioned-update" } else { "versioned" },
-        "readHistory": reads,
+        "interaction": codes.iter().map(|code| json!({ "code": code })).collect::<Vec<_>>(),
+        "versioning": if codes.contains(&"update") { "versioned-update" } else { "versioned" },
+        "readHistory": codes.contains(&"history-instance"),
         "updateCreate": false,
         "conditionalCreate": false,
         "conditionalRead": "not-match",
         "conditionalUpdate": false,
         "conditionalDelete": "not-supported",
     });
-    let Some(members) = out.as_object_mut() else { return out };
-    if offer.actions.contains(Actions::SEARCH) && kind != ResourceType::BINARY {
+    let members = out.as_object_mut()?;
+    if codes.contains(&"search-type") {
         let included = |kind: ResourceType| offers.iter().any(|offer| offer.kind == kind && offer.included);
         let searched = params::all(kind).iter();
         let shown = searched.filter(|param| !matches!(param.kind, ParamKind::Composite | ParamKind::Special));
@@ -125,8 +151,12 @@ fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>) ->
     let own: Vec<Value> = operations
         .iter()
         .filter(|operation| match operation {
-            Operation::Everything => kind == ResourceType::PATIENT && reads,
-            Operation::LastN => kind == ResourceType::OBSERVATION && offer.actions.contains(Actions::SEARCH),
+            Operation::Everything => kind == ResourceType::PATIENT && reads && permits(Action::Everything, kind),
+            Operation::LastN => {
+                kind == ResourceType::OBSERVATION
+                    && offer.actions.contains(Actions::SEARCH)
+                    && permits(Action::LastN, kind)
+            }
         })
         .map(|operation| {
             let definition = match operation {
@@ -139,5 +169,5 @@ fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>) ->
     if !own.is_empty() {
         members.insert("operation".into(), json!(own));
     }
-    out
+    Some(out)
 }

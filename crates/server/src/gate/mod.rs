@@ -172,7 +172,8 @@ impl Gate {
                 .await;
         };
         if asks_statement {
-            return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing));
+            let permits = self.permits(&caller, peer.ip());
+            return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing, &permits));
         }
         // Charged before it is understood: what cannot be is a request too.
         if let Err(over) = caller.purse.request(self.clock.now()) {

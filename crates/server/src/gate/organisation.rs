@@ -1,17 +1,18 @@
 //! The organisation's policies in the path: asked before the upstream is, and for every type that may come along.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::{Integration, IntegrationId, Millis, Reason, TenantId};
+use domain::{Integration, IntegrationId, Reason, TenantId};
 use fhir::ResourceType;
 use fhir::request::{Interaction, Returns, Write};
 use orgpolicy::{Action, Agent, Binding, Key, Known, Outcome, Part, RequestFacts, SessionFacts, Slice};
 use parking_lot::Mutex;
 use policy::{Guard, PageCursor};
 
-use super::Gate;
 use super::work::Job;
+use super::{Caller, Gate};
 use crate::error::Refusal;
 
 /// Slices kept; a slice is some kilobytes. Past it all go: they are only made again.
@@ -26,13 +27,15 @@ const SEEN_MAX: usize = 1_000;
 /// What was made of policies and need not be made again.
 #[derive(Default)]
 pub(super) struct Organisation {
-    slices: Mutex<HashMap<(TenantId, IntegrationId), Cut>>,
+    /// By integration: its id is its tenant's alone.
+    slices: Mutex<HashMap<IntegrationId, Cut>>,
     known: Mutex<Known<Part>>,
     rulings: Mutex<Known<Arc<Ruling>>>,
 }
 
 /// A slice, and of which state of policies and integration it is.
 struct Cut {
+    tenant: TenantId,
     policies: u64,
     integration: u64,
     part: Arc<Portion>,
@@ -160,19 +163,23 @@ impl Gate {
     /// Asks the policies about everything one interaction does.
     pub(super) fn judge(&self, job: &Job<'_>, interaction: &Interaction, page: Option<&PageCursor>) -> Judgement {
         let asked = asked(interaction, page).unwrap_or_default();
-        let part = self.portion(job).filter(|_| !asked.is_empty());
+        let part = self.portion(job.caller).filter(|_| !asked.is_empty());
         let Some(part) = part else {
             let ruling = Arc::new(Draft::default().end(None, Types::None, BTreeSet::new()));
             return Judgement { ruling: Some(ruling), releasing: None };
         };
         let now = self.clock.now();
-        let facts = Facts { job, part: &part, now, session: session(job) };
         // Of one thing asked, where nothing that policies read differs from request to request, the whole ruling lasts.
         let key = match *asked.as_slice() {
-            [(action, kind)] if !part.slice.varies() => Some(facts.key(action, kind)),
+            [(action, kind)] if !part.slice.varies() => Some(part.key(job.caller, action, kind)),
             _ => None,
         };
         let known = key.and_then(|key| self.organisation.rulings.lock().find(&key).cloned());
+        let reads_labels = part.slice.reads_labels();
+        if let Some(ruling) = known.as_ref().filter(|_| !reads_labels) {
+            return Judgement { ruling: Some(Arc::clone(ruling)), releasing: None };
+        }
+        let facts = self.facts(job.caller, job.from, Arc::clone(&part));
         let ruling = known.unwrap_or_else(|| {
             let ruling = Arc::new(self.ruling(&facts, &asked));
             if let Some(key) = key {
@@ -181,9 +188,8 @@ impl Gate {
             }
             ruling
         });
-        let session = facts.session;
-        let releasing = part.slice.reads_labels().then(|| {
-            let request = RequestFacts { at: now, address: job.from };
+        let Facts { session, request, .. } = facts;
+        let releasing = reads_labels.then(|| {
             let (slice, actions) = (Arc::clone(&part.slice), ruling.actions.clone());
             Arc::new(Releasing { slice, session, request, actions, seen: Mutex::default() })
         });
@@ -213,7 +219,7 @@ impl Gate {
         if actions.iter().any(|action| action.writes()) {
             actions.insert(Action::Read);
         }
-        let registered = &facts.job.caller.standing.integration;
+        let registered = &facts.caller.standing.integration;
         let mut kept = registered.expected.clone();
         kept.retain(|&kind| {
             if changes_alone && asked.iter().any(|(_, named)| *named == kind) {
@@ -247,28 +253,42 @@ impl Gate {
         Err(Refusal::new(Reason::Overloaded, says))
     }
 
+    /// What the policies say of single actions now, for who asks what may be done (S1-35).
+    pub(super) fn permits<'a>(
+        &'a self,
+        caller: &'a Caller,
+        from: IpAddr,
+    ) -> impl Fn(Action, ResourceType) -> bool + 'a {
+        let facts = self.portion(caller).map(|part| self.facts(caller, from, part));
+        move |action, kind| facts.as_ref().is_some_and(|facts| self.outcome(facts, action, kind).allows())
+    }
+
+    fn facts<'a>(&self, caller: &'a Caller, from: IpAddr, part: Arc<Portion>) -> Facts<'a> {
+        let request = RequestFacts { at: self.clock.now(), address: from };
+        Facts { caller, part, request, session: session(caller) }
+    }
+
     fn outcome(&self, facts: &Facts<'_>, action: Action, kind: ResourceType) -> Outcome {
-        let Facts { job, part, now, session } = facts;
+        let Facts { caller, part, request, session } = facts;
         let slice = &part.slice;
-        let key = facts.key(action, kind);
+        let key = part.key(caller, action, kind);
         let known = self.organisation.known.lock().find(&key).cloned();
         let lasting = known.unwrap_or_else(|| {
             let part = slice.lasting(session, action, kind);
-            self.organisation.known.lock().insert(key, part.clone(), job.caller.session.expires_at, *now);
+            self.organisation.known.lock().insert(key, part.clone(), caller.session.expires_at, request.at);
             part
         });
-        let request = RequestFacts { at: *now, address: job.from };
-        lasting.and(slice.passing(session, action, kind, &request)).outcome()
+        lasting.and(slice.passing(session, action, kind, request)).outcome()
     }
 
     /// What concerns the caller; `None` denies.
-    fn portion(&self, job: &Job<'_>) -> Option<Arc<Portion>> {
-        let integration = &job.caller.standing.integration;
+    fn portion(&self, caller: &Caller) -> Option<Arc<Portion>> {
+        let integration = &caller.standing.integration;
         let snapshot = self.registry.snapshot();
         let policies = snapshot.policies(&integration.tenant)?;
-        let key = (integration.tenant.clone(), integration.id.clone());
         let mut slices = self.organisation.slices.lock();
-        if let Some(cut) = slices.get(&key)
+        if let Some(cut) = slices.get(&integration.id)
+            && cut.tenant == integration.tenant
             && cut.policies == policies.epoch()
             && cut.integration == integration.epoch
         {
@@ -284,13 +304,18 @@ impl Gate {
         if slices.len() >= SLICES_MAX {
             slices.clear();
         }
-        let cut = Cut { policies: policies.epoch(), integration: integration.epoch, part: Arc::clone(&part) };
-        slices.insert(key, cut);
+        let (tenant, epoch) = (integration.tenant.clone(), integration.epoch);
+        let cut = Cut { tenant, policies: policies.epoch(), integration: epoch, part: Arc::clone(&part) };
+        slices.insert(integration.id.clone(), cut);
         Some(part)
     }
 }
 
 impl Portion {
+    fn key(&self, caller: &Caller, action: Action, kind: ResourceType) -> Key {
+        Key { session: caller.session.id, action, kind, epoch: self.slice.epoch() }
+    }
+
     fn narrowed(&self, registered: &Integration, kept: BTreeSet<ResourceType>) -> Arc<Integration> {
         let mut narrowed = self.narrowed.lock();
         if let Some(known) = narrowed.iter().find(|known| known.expected == kept) {
@@ -344,21 +369,15 @@ impl Guard for Releasing {
 
 /// What one request's decisions are made from.
 struct Facts<'a> {
-    job: &'a Job<'a>,
-    part: &'a Portion,
-    now: Millis,
+    caller: &'a Caller,
+    part: Arc<Portion>,
+    request: RequestFacts,
     session: SessionFacts,
 }
 
-impl Facts<'_> {
-    fn key(&self, action: Action, kind: ResourceType) -> Key {
-        Key { session: self.job.caller.session.id, action, kind, epoch: self.part.slice.epoch() }
-    }
-}
-
 /// What is known of the session today: not yet who stands behind the agent, nor what established its patient.
-fn session(job: &Job<'_>) -> SessionFacts {
-    let session = &job.caller.session;
+fn session(caller: &Caller) -> SessionFacts {
+    let session = &caller.session;
     SessionFacts {
         id: session.id.to_string(),
         task: session.task.clone(),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use domain::{Class, Environment, TaskRef};
 use fhir::ResourceType;
-use orgpolicy::{Action, Agent, Binding, Outcome, Part, Policies, RequestFacts, SessionFacts, Stability};
+use orgpolicy::{Action, Agent, Binding, Outcome, Policies, RequestFacts, SessionFacts, Stability};
 use serde_json::{Value, json};
 use time::{Date, Duration};
 
@@ -153,8 +153,7 @@ fn judge(policies: &Policies, record: &Value, phi: &Value, asked: &[String]) -> 
     for pair in asked {
         let (action, kind) = pair.split_once(' ')?;
         let (action, kind): (Action, ResourceType) = (action.parse().ok()?, kind.parse().ok()?);
-        let part: Part = slice.lasting(&session, action, kind).and(slice.passing(&session, action, kind, &request));
-        outcomes.push(part.outcome());
+        outcomes.push(slice.decide(&session, action, kind, &request));
     }
     let denies = outcomes.iter().position(|outcome| !outcome.allows());
     let at = denies.or_else(|| outcomes.len().checked_sub(1))?;
