@@ -65,8 +65,8 @@ def process(stage, counter, queue, stop, threads):
         thread.start()
     for thread in pool:
         thread.join()
-    queue.put(("tally", {**{f"tolerated: {text}": count for text, count in stage.tolerated.items()}, "in another order": stage.difference.reordered, "not the same twice": stage.difference.unsteady,
-                        "$everything on more pages for strangers' records": stage.difference.paged}))
+    queue.put(("tally", {**{f"tolerated: {text}": count for text, count in stage.tolerated.items()}, "in another order": stage.difference.reordered,
+                        "not the same twice": stage.difference.unsteady, "$everything on more pages for strangers' records": stage.difference.paged}))
     queue.put(("done",))
     queue.close()
     queue.join_thread()

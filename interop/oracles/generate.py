@@ -133,7 +133,8 @@ def search(rng, lore, patient):
     if rng.random() < 0.1:
         code, other = rng.choice(lore.params.get(kind, [("_id", None)]))
         params.append(("_sort", rng.choice(["", "-"]) + rng.choice([code, code, "_id", "subject.name", "patient"])))
-        asked["exact"] &= params[-1][1].strip("-") == code and other is not None and other["type"] in ("token", "date", "string")
+        # By what has several values HAPI sorts a record several times, and loses others between its pages.
+        asked["exact"] &= params[-1][1].strip("-") == code and other is not None and other["type"] == "date"
         asked["sorted"] = True
     lot = rng.random()
     params.append(("_count", "200" if lot < 0.62 else rng.choice(["100", "20", "7", "3", "1000"]))) if lot < 0.82 else None
