@@ -106,6 +106,33 @@ name!(
     }
 );
 
+name!(
+    /// A role of AI services, e.g. `clinical_ai_reader`.
+    RoleName,
+    "role name",
+    "1 to 64 of a-z, 0-9, `-`, `_`, starting with a letter",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+);
+name!(
+    /// What a role lets its services ask for, e.g. `data:read`. Whether anything stands behind it is another matter.
+    Permission,
+    "permission",
+    "of the form `noun:verb` in a-z and `-`, at most 64",
+    |text| {
+        let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        text.len() <= 64 && text.split_once(':').is_some_and(|(noun, verb)| word(noun) && word(verb))
+    }
+);
+name!(
+    /// Where a role's services must run, e.g. `isolated-vpc`.
+    EnvironmentName,
+    "environment",
+    "1 to 40 of a-z, 0-9, `-`",
+    |text| lower_dash(text, 40)
+);
+
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident, $noun:literal) => {
         $(#[$doc])*
@@ -184,6 +211,11 @@ fn names_are_disjoint_and_strict() {
     assert!("dana@mercy.example".parse::<PersonId>().is_ok());
     assert!("dana@mercy.example".parse::<IntegrationId>().is_err(), "S4-01: no id is both");
     assert!("scheduler-1".parse::<PersonId>().is_err());
+    assert!("clinical_ai_reader".parse::<RoleName>().is_ok() && "_x".parse::<RoleName>().is_err());
+    assert!("data:read".parse::<Permission>().is_ok());
+    for bad in ["", ":", "data:", ":read", "data", "data:read:all", "Data:read", "data:*"] {
+        assert!(bad.parse::<Permission>().is_err(), "`{bad}`");
+    }
     let sid: SessionId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
     assert_eq!(sid.to_string(), "000102030405060708090a0b0c0d0e0f");
     assert!("000102030405060708090A0b0c0d0e0f".parse::<SessionId>().is_err());

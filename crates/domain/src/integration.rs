@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fhir::ResourceType;
 
 use crate::class::Class;
-use crate::id::{IntegrationId, Millis, PersonId, TenantId};
+use crate::id::{IntegrationId, Millis, PersonId, RoleName, TenantId};
 
 /// Where an integration runs; a key of one environment never works in another (S2-09).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
@@ -124,6 +124,9 @@ pub struct Integration {
     /// For class `launcher`: the integrations it may mint tickets for. Empty means none.
     #[serde(default)]
     pub launches: BTreeSet<IntegrationId>,
+    /// The role that narrows it further, at most one. Absent in what was written before there were roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
     /// In use, suspended or ended.
     #[serde(default = "active")]
     pub status: IntegrationStatus,
@@ -164,6 +167,11 @@ impl Integration {
             }
             if self.launches.contains(&self.id) {
                 out.push("`launches` names the launcher itself; launcher and agent are different integrations".into());
+            }
+            if self.role.is_some() {
+                out.push(
+                    "`role`: a launcher has no sessions that a role could narrow; give it to what it starts".into(),
+                );
             }
         } else {
             if self.expected.is_empty() {

@@ -1,4 +1,4 @@
-//! The nouns of access: ids, scopes, integrations, task profiles, approvals, sessions, reasons and audit records.
+//! The nouns of access: ids, scopes, integrations, roles, task profiles, approvals, sessions, reasons and audit records.
 //!
 //! Pure: `now` is always an argument, and nothing here touches a socket, a file or a clock.
 
@@ -10,6 +10,7 @@ pub mod id;
 pub mod integration;
 pub mod person;
 pub mod reason;
+pub mod role;
 pub mod scope;
 pub mod session;
 pub mod task;
@@ -17,10 +18,14 @@ pub mod task;
 pub use approval::{Approval, ApprovalStatus, LaunchMode, RelationshipRule, Terms};
 pub use budget::{Budget, Budgets, Limits};
 pub use class::{Class, ClassRefusal};
-pub use id::{ApprovalId, IntegrationId, InvalidName, Millis, PersonId, SessionId, TaskName, TenantId};
+pub use id::{
+    ApprovalId, EnvironmentName, IntegrationId, InvalidName, Millis, Permission, PersonId, RoleName, SessionId,
+    TaskName, TenantId,
+};
 pub use integration::{AssertionAudience, ClientAuth, Environment, Integration, IntegrationStatus, Keys, Owners};
 pub use person::{Person, Role};
 pub use reason::Reason;
+pub use role::{Export, Mfa, PhiAccess, RoleRefusal, ServiceRole, Timeout};
 pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet};
 pub use session::{LaunchKind, Session, Subject};
 pub use task::{Operation, TaskProfile, TaskRef};

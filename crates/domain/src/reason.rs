@@ -82,6 +82,10 @@ pub enum Reason {
     TooCostly,
     /// The organisation's policies do not allow it.
     Policy,
+    /// The integration's role keeps it from this (S4-05 … S4-10).
+    RoleRefused,
+    /// A de-identified session asked for what cannot be made safe, or what was to leave could not be (S4-06).
+    DeIdentified,
 }
 
 impl Reason {
@@ -128,6 +132,8 @@ impl Reason {
             Self::OutcomeUnknown => "outcome-unknown",
             Self::TooCostly => "too-costly",
             Self::Policy => "policy",
+            Self::RoleRefused => "role-refused",
+            Self::DeIdentified => "de-identified",
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::task::TaskRef;
 pub enum Subject {
     /// Exactly one patient.
     Patient(fhir::Id),
+    /// Exactly one patient, by the surrogate that stands for them in a de-identified session. Nothing is decided by it: who
+    /// it is must be looked up first, and whoever forgets to reaches no data.
+    Surrogate(fhir::Id),
     /// A population; class `analytics` only.
     Cohort,
 }
@@ -17,6 +20,7 @@ impl std::fmt::Debug for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Patient(_) => f.write_str("Patient([sealed])"),
+            Self::Surrogate(_) => f.write_str("Surrogate([sealed])"),
             Self::Cohort => f.write_str("Cohort"),
         }
     }

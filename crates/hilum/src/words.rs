@@ -92,6 +92,8 @@ pub fn reason(code: &str) -> &'static str {
         "upstream-refused" => "the upstream refused what was to be written",
         "outcome-unknown" => "the upstream was asked to write and did not answer; read the record before trying again",
         "policy" => "the organisation's policies do not allow it",
+        "role-refused" => "the integration's role keeps it from this",
+        "de-identified" => "a de-identified session asked for what cannot be made safe, or what was to leave could not be",
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -143,6 +145,8 @@ mod tests {
             Reason::OutcomeUnknown,
             Reason::TooCostly,
             Reason::Policy,
+            Reason::RoleRefused,
+            Reason::DeIdentified,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

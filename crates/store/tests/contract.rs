@@ -70,6 +70,7 @@ pub fn integration(id: &str, tenant: &str) -> Integration {
         },
         redirect_uris: vec![],
         launches: BTreeSet::new(),
+        role: None,
         status: IntegrationStatus::Active,
         epoch: 1,
     }

@@ -75,6 +75,7 @@ impl World {
             },
             redirect_uris: Vec::new(),
             launches: BTreeSet::new(),
+            role: None,
             status: IntegrationStatus::Active,
             epoch: 1,
         };

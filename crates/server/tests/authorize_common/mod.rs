@@ -99,6 +99,7 @@ pub fn integration(id: &str, tenant: &str, class: Class, jwks: &str) -> Integrat
         auth: ClientAuth { keys: Keys::Jwks(jwks.into()), algorithms: [].into(), audience: AssertionAudience::Both },
         redirect_uris: vec![],
         launches: if launcher { ["agent".parse().unwrap()].into() } else { [].into() },
+        role: None,
         status: IntegrationStatus::Active,
         epoch: 0,
     }

@@ -255,6 +255,7 @@ impl Gate {
             },
             redirect_uris: vec![],
             launches: [].into(),
+            role: None,
             status: IntegrationStatus::Active,
             epoch: 0,
         };

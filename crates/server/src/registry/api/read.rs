@@ -160,7 +160,8 @@ pub(crate) fn integration(
     let (vendor, purpose, data_classes) = (fields.must("vendor"), fields.must("purpose"), fields.must("data_classes"));
     let expected: Option<Vec<fhir::ResourceType>> = fields.maybe("expected");
     let (expires_at, revocation_contact) = (fields.time("expires_at"), fields.must("revocation_contact"));
-    let (redirect_uris, launches) = (fields.maybe("redirect_uris"), fields.maybe("launches"));
+    let (redirect_uris, launches, role) =
+        (fields.maybe("redirect_uris"), fields.maybe("launches"), fields.maybe("role"));
     let read = (|| {
         let (auth, thumbprints) = auth?;
         let integration = Integration {
@@ -179,6 +180,7 @@ pub(crate) fn integration(
             auth,
             redirect_uris: redirect_uris.unwrap_or_default(),
             launches: launches.unwrap_or_default(),
+            role,
             status: IntegrationStatus::Active,
             epoch: 0,
         };
