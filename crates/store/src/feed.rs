@@ -25,11 +25,21 @@ pub enum FeedKind {
     Key,
     /// An organisation's policies; the key is the tenant.
     Policy,
+    /// A role of AI services; the key is `tenant/name`.
+    Role,
 }
 
 impl FeedKind {
-    const ALL: [Self; 7] =
-        [Self::Integration, Self::Profile, Self::Approval, Self::Filter, Self::SessionEnded, Self::Key, Self::Policy];
+    const ALL: [Self; 8] = [
+        Self::Integration,
+        Self::Profile,
+        Self::Approval,
+        Self::Filter,
+        Self::SessionEnded,
+        Self::Key,
+        Self::Policy,
+        Self::Role,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +50,7 @@ impl FeedKind {
             Self::SessionEnded => "session-ended",
             Self::Key => "key",
             Self::Policy => "policy",
+            Self::Role => "role",
         }
     }
 }

@@ -11,7 +11,9 @@ mod keys;
 mod people;
 mod purge;
 mod registry;
+mod roles;
 mod sessions;
+mod surrogates;
 mod tokens;
 pub mod wal;
 mod writer;
@@ -28,7 +30,9 @@ pub use registry::{
     ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PolicyRow, PutApproval, PutIntegration,
     PutPolicy, RegistryRows, Thumbprint,
 };
+pub use roles::{PutRole, RoleRow};
 pub use sessions::{Ended, SessionFilter, SessionRow};
+pub use surrogates::{NewSurrogate, SurrogateOwner, Surrogates};
 pub use tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, Ticket, UsedAssertion};
 
 use engine::Pool;
@@ -70,10 +74,12 @@ type Migrations = &'static [(i64, &'static str, &'static str)];
 const SQLITE: Migrations = &[
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
+    (4, "role", include_str!("../migrations/sqlite/0004_role.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
+    (4, "role", include_str!("../migrations/postgres/0004_role.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

@@ -7,7 +7,7 @@ use crate::{Store, StoreError};
 
 /// Most rows removed from each table in one call.
 const ROWS_MAX: i64 = 1_000;
-/// How long an assertion, ticket or API token is kept after it expired: clocks of nodes may differ by this much.
+/// How long an assertion, ticket, API token or page link's surrogate is kept after it expired: clocks of nodes may differ by this much.
 const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
 /// How long a session's row is kept after its token expired; the ledger keeps what happened in it.
 const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
@@ -30,6 +30,9 @@ const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
 );
+const SURROGATES: Statement<2> = Statement::new(
+    "DELETE FROM surrogate WHERE surrogate IN (SELECT surrogate FROM surrogate WHERE expires_at < $1 LIMIT $2)",
+);
 const FEED: Statement<2> =
     Statement::new("DELETE FROM feed_entry WHERE n IN (SELECT n FROM feed_entry WHERE at < $1 ORDER BY n LIMIT $2)");
 
@@ -46,6 +49,7 @@ impl Store {
             (TOKENS, EXPIRED_KEPT),
             (SESSIONS, SESSION_KEPT),
             (SEEN, SEEN_KEPT),
+            (SURROGATES, EXPIRED_KEPT),
             (FEED, FEED_KEPT),
         ];
         for (statement, kept) in jobs {

@@ -5,6 +5,7 @@ use domain::{Approval, ApprovalStatus, Environment, Integration, IntegrationStat
 
 use crate::engine::{Bind, Row, Statement, Tx};
 use crate::feed::{self, FeedKind};
+use crate::roles::{self, PutRole, RoleRow};
 use crate::{Store, StoreError};
 
 /// An integration with the revision a later write must name.
@@ -98,6 +99,8 @@ pub struct RegistryRows {
     pub filters: Vec<FilterRow>,
     /// Policies of the tenants that have their own.
     pub policies: Vec<PolicyRow>,
+    /// All roles.
+    pub roles: Vec<RoleRow>,
 }
 
 /// An RFC 7638 thumbprint (SHA-256, base64url).
@@ -137,6 +140,8 @@ pub struct Change {
     pub filters: Vec<FilterRow>,
     /// Policies.
     pub policies: Vec<PutPolicy>,
+    /// Roles.
+    pub roles: Vec<PutRole>,
 }
 
 impl Change {
@@ -148,6 +153,7 @@ impl Change {
             && self.approvals.is_empty()
             && self.filters.is_empty()
             && self.policies.is_empty()
+            && self.roles.is_empty()
     }
 }
 
@@ -272,6 +278,7 @@ impl Store {
             out.filters.push(filter_of(&row)?);
         }
         out.policies = self.policies().await?;
+        out.roles = self.roles().await?;
         Ok(out)
     }
 
@@ -371,6 +378,13 @@ impl Store {
                 return Ok(Err(ChangeRefusal::Stale(format!("policies of {tenant}"))));
             }
             feed = feed::enter(&mut tx, FeedKind::Policy, tenant, at).await?;
+        }
+        for put in &change.roles {
+            let key = format!("{}/{}", put.tenant, put.name);
+            if !roles::put(&mut tx, put).await? {
+                return Ok(Err(ChangeRefusal::Stale(format!("role {key}"))));
+            }
+            feed = feed::enter(&mut tx, FeedKind::Role, &key, at).await?;
         }
         if feed == 0 {
             feed = feed::reached(&mut tx).await?;

@@ -15,6 +15,8 @@ mod groups;
 mod people;
 #[path = "contract/registry.rs"]
 mod registry;
+#[path = "contract/roles.rs"]
+mod roles;
 #[path = "contract/tokens.rs"]
 mod tokens;
 

@@ -1,0 +1,92 @@
+//! Roles of AI services, and the table of surrogates.
+
+use domain::*;
+use store::*;
+
+use super::{NOW, on_every_engine};
+
+fn role(text: &str) -> ServiceRole {
+    serde_json::from_str(text).unwrap()
+}
+
+fn put(role: ServiceRole, expected: Option<u64>) -> Change {
+    let put = PutRole { tenant: "mercy".parse().unwrap(), name: "reader".parse().unwrap(), role, expected };
+    Change { roles: vec![put], ..Change::default() }
+}
+
+#[tokio::test]
+async fn roles_are_replaced_by_those_who_saw_them() {
+    on_every_engine(async |store| {
+        let (one, two) = (role(r#"{"permissions":[]}"#), role(r#"{"permissions":["data:read"],"mfa_required":true}"#));
+        store.apply(&put(one.clone(), None), NOW).await.unwrap().unwrap();
+        let feed = store.apply(&put(two.clone(), Some(1)), NOW).await.unwrap().unwrap();
+        let row = RoleRow {
+            tenant: "mercy".parse().unwrap(),
+            name: "reader".parse().unwrap(),
+            role: two.clone(),
+            revision: 2,
+        };
+        assert_eq!(store.registry().await.unwrap().roles, [row]);
+        let last = store.feed_since(feed - 1).await.unwrap().pop().unwrap();
+        assert_eq!((last.kind, last.key.as_str()), (FeedKind::Role, "mercy/reader"));
+        for expected in [None, Some(1)] {
+            let late = store.apply(&put(one.clone(), expected), NOW).await.unwrap();
+            assert_eq!(late, Err(ChangeRefusal::Stale("role mercy/reader".into())));
+        }
+        assert_eq!(store.roles().await.unwrap().pop().unwrap().role, two);
+    })
+    .await;
+}
+
+fn owner(integration: &str, patient: u8) -> SurrogateOwner {
+    SurrogateOwner {
+        tenant: "mercy".parse().unwrap(),
+        integration: integration.parse().unwrap(),
+        patient_tag: [patient; 16],
+    }
+}
+
+fn new(original: u8, surrogate: u8) -> NewSurrogate {
+    NewSurrogate {
+        original_tag: [original; 16],
+        surrogate: format!("{surrogate:036}"),
+        original_sealed: vec![original],
+        expires_at: None,
+    }
+}
+
+#[tokio::test]
+async fn s4_06_an_original_keeps_its_first_surrogate_and_has_another_elsewhere() {
+    on_every_engine(async |store| {
+        let mine = owner("agent", 1);
+        let kept = store.keep_surrogates(&mine, &[new(2, 22), new(1, 11)], NOW).await.unwrap();
+        assert_eq!(kept, Surrogates::from([([1; 16], format!("{:036}", 11)), ([2; 16], format!("{:036}", 22))]));
+        let again = store.keep_surrogates(&mine, &[new(1, 99), new(3, 33)], NOW).await.unwrap();
+        assert_eq!(again.get(&[1; 16]), Some(&format!("{:036}", 11)), "the first one counts");
+        let found = store.find_surrogates(&mine, &[[1; 16], [4; 16]]).await.unwrap();
+        assert_eq!(found, Surrogates::from([([1; 16], format!("{:036}", 11))]));
+        assert_eq!(store.find_original(&mine, &format!("{:036}", 33)).await.unwrap(), Some(vec![3]));
+        assert_eq!(store.find_original(&mine, &format!("{:036}", 99)).await.unwrap(), None, "never kept");
+        for other in [owner("agent", 2), owner("other", 1)] {
+            assert!(store.find_surrogates(&other, &[[1; 16]]).await.unwrap().is_empty());
+            assert_eq!(store.find_original(&other, &format!("{:036}", 11)).await.unwrap(), None);
+            // A surrogate stands for one thing, wherever it is; and nothing of a failed transaction stays.
+            assert!(store.keep_surrogates(&other, &[new(0, 50), new(1, 11)], NOW).await.unwrap_err().constraint());
+            assert!(store.find_surrogates(&other, &[[0; 16]]).await.unwrap().is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_stands_for_a_page_link_is_forgotten_and_nothing_else() {
+    on_every_engine(async |store| {
+        let mine = owner("agent", 1);
+        let link = NewSurrogate { expires_at: Some(NOW), ..new(1, 11) };
+        store.keep_surrogates(&mine, &[link, new(2, 22)], NOW).await.unwrap();
+        store.purge(NOW + 24 * 3_600_000).await.unwrap();
+        let found = store.find_surrogates(&mine, &[[1; 16], [2; 16]]).await.unwrap();
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), [[2; 16]]);
+    })
+    .await;
+}
