@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, check, deid, demo, init, integration, key, person, policy, session, task, token,
+    approval, audit, check, deid, demo, init, integration, key, person, policy, role, session, task, token,
 };
 use crate::output::Format;
 
@@ -118,8 +118,10 @@ pub enum Command {
     Login(person::Login),
     /// Sign out
     Logout,
-    /// Declare integrations and task profiles from a manifest; never approves
-    #[command(after_help = "Example:  hilum apply -f docs/examples/scheduling.toml --dry-run")]
+    /// Declare integrations, task profiles and roles from a manifest; never approves
+    #[command(
+        after_help = "Examples:  hilum apply -f docs/examples/scheduling.toml --dry-run\n           hilum apply -f roles.yaml\n\nRoles of AI services (`ai_service_roles`) are YAML, everything else is TOML."
+    )]
     Apply(integration::Apply),
     /// Registered AI systems and apps
     #[command(subcommand)]
@@ -151,6 +153,9 @@ pub enum Command {
         /// Record id: tenant/node/index
         id: String,
     },
+    /// Roles of AI services: what the integrations that name one may not do
+    #[command(subcommand)]
+    Role(role::Role),
     /// Organisation policies in Cedar: check a file, try it on cases
     #[command(subcommand)]
     Policy(policy::Policy),

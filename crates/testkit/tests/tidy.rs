@@ -25,7 +25,7 @@ const MAY_DEPEND: [(&str, &[&str]); 14] = [
     ("vault", &["fhir", "domain"]),
     ("ledger", &[]),
     ("store", &["fhir", "domain", "ledger", "vault"]),
-    ("server", &["fhir", "domain", "policy", "orgpolicy", "oauth", "vault", "ledger", "store"]),
+    ("server", &["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "ledger", "store"]),
     (
         "hilum",
         &["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "ledger", "store", "server", "demo-ehr"],

@@ -76,9 +76,9 @@ impl Client {
         self.call(Method::POST, path, Some(("application/json", body.to_string()))).await
     }
 
-    /// `POST /api/v1{path}` with a manifest.
-    pub async fn post_toml(&self, path: &str, body: String) -> Result<Value, Failure> {
-        self.call(Method::POST, path, Some(("application/toml", body))).await
+    /// `POST /api/v1{path}` with a manifest of this media type.
+    pub async fn post_text(&self, path: &str, media: &str, body: String) -> Result<Value, Failure> {
+        self.call(Method::POST, path, Some((media, body))).await
     }
 
     /// One call; a refusal becomes its problem document's words (RFC 9457).

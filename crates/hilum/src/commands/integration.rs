@@ -13,7 +13,7 @@ use crate::output::{self, Cell, Column, Format};
 /// What `hilum apply` was told.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// Manifest (TOML); `-` reads standard input; may be repeated
+    /// Manifest (TOML, or roles in a file named .yaml); `-` reads TOML from standard input; may be repeated
     #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Say what would change, and change nothing
@@ -134,12 +134,21 @@ pub async fn apply(client: &Client, apply: Apply, format: Format) -> Result<Exit
             std::fs::read_to_string(file)
                 .map_err(|why| Failure::failed(format!("cannot read `{}`: {why}", file.display())))?
         };
+        let is_yaml = file.extension().is_some_and(|name| name == "yaml" || name == "yml");
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let text = manifest::with_files(&text, folder)
-            .map_err(|why| Failure::failed(format!("{}: not valid\n{}", file.display(), indented(&why.to_string()))))?;
+        let (media, text) = if is_yaml {
+            ("application/yaml", text)
+        } else {
+            let text = manifest::with_files(&text, folder).map_err(|why| {
+                Failure::failed(format!("{}: not valid\n{}", file.display(), indented(&why.to_string())))
+            })?;
+            ("application/toml", text)
+        };
         let path = format!("/apply?tenant={}&dry_run={}", segment(&tenant), apply.dry_run);
-        let answer =
-            client.post_toml(&path, text).await.map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
+        let answer = client
+            .post_text(&path, media, text)
+            .await
+            .map_err(|why| Failure::failed(format!("{}: {why}", file.display())))?;
         let changes = items(answer.get("changes").unwrap_or(&Value::Null));
         output::rows(format, &[("ACTION", Cell::At("/action")), ("WHAT", Cell::At("/what"))], &changes);
         let asks = changes.iter().any(|change| change.get("action").and_then(Value::as_str) == Some("request"));

@@ -11,6 +11,7 @@ pub mod integration;
 pub mod key;
 pub mod person;
 pub mod policy;
+pub mod role;
 pub mod serve;
 pub mod session;
 pub mod task;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Alert(command) => audit::alert(&client?, command, format).await,
         Command::Audit(command) => audit::run(&client, command, format).await,
         Command::Explain { id } => audit::explain(&client?, &id, format).await,
+        Command::Role(command) => role::run(&client?, command, format).await,
         Command::Policy(command) => policy::run(&client, command, format).await,
         Command::Deid(command) => deid::run(command, format),
         Command::Token(command) => token::run(command, format).await,

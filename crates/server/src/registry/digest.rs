@@ -1,8 +1,8 @@
 //! What an approval's hash covers: everything that may change its risk (S0-05). Any change of it suspends the approval.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use domain::{Integration, TaskProfile, Terms};
-use serde_json::json;
+use domain::{Integration, ServiceRole, TaskProfile, Terms};
+use serde_json::{Value, json};
 
 use super::canonical;
 use crate::hex::hex;
@@ -19,7 +19,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 ///
 /// Sets are ordered, so equal content is equal text.
 pub(crate) fn risk(integration: &Integration) -> String {
-    canonical::text(json!({
+    let mut parts = json!({
         "id": integration.id,
         "tenant": integration.tenant,
         "class": integration.class,
@@ -31,24 +31,30 @@ pub(crate) fn risk(integration: &Integration) -> String {
         "auth": integration.auth,
         "redirect_uris": integration.redirect_uris,
         "launches": integration.launches,
-    }))
+    });
+    // Without a role the text is what it was before there were any.
+    if let (Some(role), Value::Object(parts)) = (&integration.role, &mut parts) {
+        parts.insert("role".to_owned(), json!(role));
+    }
+    canonical::text(parts)
 }
 
 /// The approval's hash over integration, profile (with its content) and terms (launch modes with their rule text,
-/// lifetime, budgets).
-pub fn subject(integration: &Integration, profile: &TaskProfile, terms: &Terms) -> String {
-    sha256(canonical::text(json!([FORM, risk(integration), profile, terms])).as_bytes())
+/// lifetime, budgets), and over what the integration's role says, if it names one.
+pub fn subject(integration: &Integration, role: Option<&ServiceRole>, profile: &TaskProfile, terms: &Terms) -> String {
+    let mut parts = vec![json!(FORM), json!(risk(integration)), json!(profile), json!(terms)];
+    parts.extend(role.map(|role| json!(role)));
+    sha256(canonical::text(Value::from(parts)).as_bytes())
 }
 
 /// Approvals given before a budget existed must go on fitting: what they do not say is not hashed.
 #[test]
 fn terms_are_hashed_as_they_were_when_they_were_approved() {
-    use serde_json::Value;
     use testkit::world::World;
     let world = World::new("patient/Observation.rs");
     let hash = |terms: &Value| {
         let terms: Terms = serde_json::from_value(terms.clone()).unwrap();
-        subject(&world.integration, &world.profile, &terms)
+        subject(&world.integration, None, &world.profile, &terms)
     };
     let old = json!({
         "budgets": { "absent_per_session": 50, "patients_per_hour": 100 },
@@ -69,4 +75,32 @@ fn terms_are_hashed_as_they_were_when_they_were_approved() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), count, "every budget counts");
+}
+
+#[test]
+fn a_role_and_every_word_of_it_are_approved() {
+    use testkit::world::World;
+    let mut world = World::new("patient/Observation.rs");
+    let terms = world.approval.terms.clone();
+    let mut seen = vec![subject(&world.integration, None, &world.profile, &terms)];
+    world.integration.role = "reader".parse().ok();
+    for text in [
+        r#"{"permissions":["data:read"]}"#,
+        r#"{"permissions":["data:read"],"phi_access":"identified"}"#,
+        r#"{"permissions":["data:read"],"session_timeout":"5m"}"#,
+        r#"{"permissions":["data:read"],"mfa_required":true}"#,
+        r#"{"permissions":["data:read"],"data_export":false}"#,
+        r#"{"permissions":["data:read"],"environment":"test"}"#,
+        r#"{"permissions":["data:read","model:read"]}"#,
+    ] {
+        let role: ServiceRole = serde_json::from_str(text).unwrap();
+        seen.push(subject(&world.integration, Some(&role), &world.profile, &terms));
+    }
+    world.integration.role = "other".parse().ok();
+    let role: ServiceRole = serde_json::from_str(r#"{"permissions":["data:read"]}"#).unwrap();
+    seen.push(subject(&world.integration, Some(&role), &world.profile, &terms));
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), count);
 }

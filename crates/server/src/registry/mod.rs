@@ -12,6 +12,7 @@ mod people;
 mod plan;
 mod policies;
 mod profiles;
+mod roles;
 mod rules;
 mod snapshot;
 #[cfg(test)]
@@ -353,6 +354,7 @@ impl Registry {
                 FeedKind::Profile => next.put_profiles(inner.store.profiles().await?),
                 FeedKind::Filter => next.put_filters(inner.store.filters().await?),
                 FeedKind::Policy => next.put_policies(inner.store.policies().await?),
+                FeedKind::Role => next.put_roles(inner.store.roles().await?),
                 FeedKind::SessionEnded => {
                     let id =
                         entry.key.parse().map_err(|_| StoreError::Corrupt("a session id that no longer parses"))?;

@@ -96,6 +96,11 @@ impl Plan {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        if let Some(name) = &new.role
+            && self.snapshot.role(&new.tenant, name).is_none()
+        {
+            return Err(vec![format!("`role`: there is no role `{name}` in this tenant; apply it first")]);
+        }
         let id = new.id.clone();
         if self.change.integrations.iter().any(|put| put.integration.id == id) {
             return Err(vec![format!("integration {id} is there twice")]);
@@ -162,7 +167,7 @@ impl Plan {
         }
     }
 
-    fn put(&mut self, integration: Integration, thumbprints: Vec<Thumbprint>, expected: Option<u64>) {
+    pub(super) fn put(&mut self, integration: Integration, thumbprints: Vec<Thumbprint>, expected: Option<u64>) {
         let row = IntegrationRow { integration: integration.clone(), revision: expected.unwrap_or(0) + 1 };
         self.snapshot.put_integration(row);
         self.change.integrations.push(PutIntegration { integration, thumbprints, expected });
@@ -175,7 +180,7 @@ impl Plan {
     }
 
     /// Suspends what was approved on other terms; a request nobody has decided yet is asked anew as it now stands.
-    fn changed(&mut self, id: &IntegrationId, reason: &str) {
+    pub(super) fn changed(&mut self, id: &IntegrationId, reason: &str) {
         let theirs: Vec<_> =
             self.snapshot.approvals_of(id).into_iter().map(|held| (held.value.clone(), held.revision)).collect();
         for (approval, revision) in theirs {
@@ -198,8 +203,9 @@ impl Plan {
     /// The hash of what an approval would approve now.
     pub(crate) fn digest(&self, approval: &Approval) -> Option<String> {
         let integration = self.snapshot.integration(&approval.integration)?;
+        let role = self.snapshot.role_of(integration)?;
         let profile = self.snapshot.profile(&approval.tenant, &approval.task)?;
-        Some(digest::subject(integration, profile, &approval.terms))
+        Some(digest::subject(integration, role.map(|role| &**role), profile, &approval.terms))
     }
 
     /// A request for approval; an equal one that waits or is in force is enough. Returns the id that stands for it.
@@ -215,7 +221,10 @@ impl Plan {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let digest = digest::subject(&integration, &profile, &asked.terms);
+        let Some(role) = self.snapshot.role_of(&integration).map(|role| role.cloned()) else {
+            return Err(vec!["`integration`: the role it names is not there".to_owned()]);
+        };
+        let digest = digest::subject(&integration, role.as_deref(), &profile, &asked.terms);
         let theirs = self.snapshot.approvals_of(&integration.id);
         let equal = theirs.iter().rev().find(|held| held.value.digest == digest && held.value.task == asked.task);
         if let Some(held) = equal {
@@ -284,6 +293,7 @@ fn changed(old: &Integration, new: &Integration) -> Vec<&'static str> {
     differs("auth", old.auth != new.auth);
     differs("redirect_uris", old.redirect_uris != new.redirect_uris);
     differs("launches", old.launches != new.launches);
+    differs("role", old.role != new.role);
     // Whatever else the hash covers: never let a change pass unnamed.
     if out.is_empty() && digest::risk(old) != digest::risk(new) {
         out.push("registration");

@@ -1,10 +1,12 @@
 //! What may be written at all: rules that hold whatever a person asks for. Every mistake is found at once.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use domain::approval::{APPROVAL_MILLIS_MAX, LaunchMode, RelationshipRule};
 use domain::{
-    Actions, ApprovalStatus, Budget, Class, Integration, Keys, Millis, ResourceMatch, TaskProfile, TenantId, Terms,
+    Actions, ApprovalStatus, Budget, Class, Integration, Keys, Millis, PhiAccess, ResourceMatch, ServiceRole,
+    TaskProfile, TenantId, Terms,
 };
 use fhir::ResourceType;
 use fhir::request::{Interaction, Method, Raw};
@@ -134,6 +136,14 @@ pub(crate) fn request(
     }
     if terms.launch.is_empty() {
         out.push("`terms.launch` must name at least one way a session may start".into());
+    }
+    // Whoever names the patient knows who it is, and would learn which surrogate stands for them.
+    let by_surrogate = |role: &Arc<ServiceRole>| role.phi_access == PhiAccess::DeIdentifiedOnly;
+    let role = snapshot.role_of(integration).flatten();
+    if role.is_some_and(by_surrogate) && terms.launch.iter().any(|mode| matches!(mode, LaunchMode::Relationship(_))) {
+        out.push(
+            "`terms.launch`: with a role that is de-identified only, a launcher names the patient: use tickets".into(),
+        );
     }
     out.extend(evidence(snapshot, integration, profile, terms));
     out

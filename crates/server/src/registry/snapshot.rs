@@ -1,15 +1,16 @@
 //! The registry as one immutable value in memory. The FHIR path reads nothing else; a new one replaces it whole.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::{
-    Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, Reason, TaskName, TaskProfile, TaskRef, TenantId,
+    Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, Reason, RoleName, ServiceRole, TaskName,
+    TaskProfile, TaskRef, TenantId,
 };
 use fhir::ResourceType;
 use orgpolicy::Policies;
 use policy::{Filters, TenantRules};
-use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, PolicyRow, RegistryRows};
+use store::{ApprovalRow, FilterRow, FilterState, IntegrationRow, PolicyRow, RegistryRows, RoleRow};
 
 use super::digest;
 use super::policies::{self, TenantPolicies};
@@ -27,6 +28,8 @@ pub struct Standing {
     pub approval: Arc<Approval>,
     /// What it allows.
     pub profile: Arc<TaskProfile>,
+    /// What narrows it further, if the integration names a role.
+    pub role: Option<Arc<ServiceRole>>,
 }
 
 impl Standing {
@@ -64,6 +67,7 @@ pub struct Snapshot {
     base: HashMap<TenantId, TenantRules>,
     rules: HashMap<TenantId, Arc<TenantRules>>,
     policies: HashMap<TenantId, TenantPolicies>,
+    roles: HashMap<TenantId, BTreeMap<RoleName, Held<ServiceRole>>>,
     filters: Vec<FilterRow>,
     /// As the store has them.
     stored: Vec<FilterRow>,
@@ -80,6 +84,7 @@ impl Snapshot {
             out.base.insert(tenant.id.clone(), base_rules(tenant));
         }
         out.put_profiles(rows.profiles);
+        out.put_roles(rows.roles);
         for row in rows.integrations {
             out.put_integration(row);
         }
@@ -122,10 +127,12 @@ impl Snapshot {
             return Err(Reason::ApprovalMissing);
         }
         let profile = self.profile(&approval.tenant, &approval.task).ok_or(Reason::ApprovalMissing)?;
+        let role = self.role_of(integration).ok_or(Reason::ApprovalMissing)?;
         Ok(Standing {
             integration: Arc::clone(integration),
             approval: Arc::clone(approval),
             profile: Arc::clone(profile),
+            role: role.cloned(),
         })
     }
 
@@ -162,6 +169,24 @@ impl Snapshot {
     /// A tenant's own policies, with the revision a later write must name.
     pub(crate) fn own_policies(&self, tenant: &TenantId) -> Option<&TenantPolicies> {
         self.policies.get(tenant)
+    }
+
+    /// One role.
+    pub(crate) fn role(&self, tenant: &TenantId, name: &RoleName) -> Option<&Held<ServiceRole>> {
+        self.roles.get(tenant)?.get(name)
+    }
+
+    /// All roles of a tenant, by name.
+    pub(crate) fn roles(&self, tenant: &TenantId) -> impl Iterator<Item = (&RoleName, &Held<ServiceRole>)> {
+        self.roles.get(tenant).into_iter().flatten()
+    }
+
+    /// The role that an integration names, if it names one. `None`: the one it names is not there, and it may do nothing.
+    pub(crate) fn role_of(&self, integration: &Integration) -> Option<Option<&Arc<ServiceRole>>> {
+        match &integration.role {
+            None => Some(None),
+            Some(name) => self.role(&integration.tenant, name).map(|held| Some(&held.value)),
+        }
     }
 
     /// What a tenant's decisions need of its upstream.
@@ -259,6 +284,14 @@ impl Snapshot {
         }
     }
 
+    pub(crate) fn put_roles(&mut self, rows: Vec<RoleRow>) {
+        for RoleRow { tenant, name, role, revision } in rows {
+            self.roles.entry(tenant).or_default().insert(name, Held { value: Arc::new(role), revision });
+        }
+        let all: Vec<_> = self.approvals.keys().copied().collect();
+        self.judge(&all);
+    }
+
     pub(crate) fn put_filters(&mut self, filters: Vec<FilterRow>) {
         self.stored = filters;
         self.apply_filters();
@@ -299,9 +332,9 @@ impl Snapshot {
             let Some(approval) = self.approvals.get(id) else { continue };
             let value = &approval.held.value;
             let fits = match (self.integration(&value.integration), self.profile(&value.tenant, &value.task)) {
-                (Some(integration), Some(profile)) => {
-                    digest::subject(integration, profile, &value.terms) == value.digest
-                }
+                (Some(integration), Some(profile)) => self.role_of(integration).is_some_and(|role| {
+                    digest::subject(integration, role.map(|role| &**role), profile, &value.terms) == value.digest
+                }),
                 _ => false,
             };
             if let Some(approval) = self.approvals.get_mut(id) {

@@ -18,9 +18,11 @@
 //! @id("granted") permit (principal, action, resource);
 //! '''
 //! ```
+//!
+//! Roles of AI services come in the YAML that organisations have them in (`application/yaml`): see `roles.rs`.
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri, header};
 use domain::{ApprovalId, Reason, Role, TenantId};
 use serde_json::{Map, Value, json};
 use toml::Spanned;
@@ -28,6 +30,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{ApiError, Mistake};
 use super::read::{self, Fields, Text};
+use super::roles::{self, Roles};
 use super::visit::Visit;
 use super::{Answer, asked, ok, query, shapes};
 use crate::clock::random;
@@ -37,12 +40,19 @@ use crate::registry::plan::{Again, Asked, Plan};
 /// Most objects in one manifest.
 const OBJECTS_MAX: usize = 1_000;
 
-pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, uri: Uri, Text(text): Text) -> Answer {
+pub(super) async fn apply(
+    State(registry): State<Registry>,
+    mut visit: Visit,
+    uri: Uri,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Answer {
     let query = query(&uri, &["tenant", "dry_run"])?;
     let tenant = tenant(&registry, &visit, asked(&query, "tenant")?)?;
     let dry_run: bool = asked(&query, "dry_run")?.unwrap_or(false);
     visit.tenant = Some(tenant.clone());
-    let (manifest, mut mistakes) = Manifest::read(&text)?;
+    let (manifest, mut mistakes) =
+        if is_yaml(&headers) { (Manifest::of(roles::read(&text)?), Vec::new()) } else { Manifest::read(&text)? };
     if !manifest.is_policy_alone() {
         holds(&visit, &tenant, Role::Operator)?;
     }
@@ -62,6 +72,11 @@ pub(super) async fn apply(State(registry): State<Registry>, mut visit: Visit, ur
         registry.write_plan(&visit, deed, &plan).await?;
     }
     ok(json!({ "dry_run": dry_run, "changes": shapes::lines(&plan.lines) }))
+}
+
+fn is_yaml(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case(roles::YAML))
 }
 
 /// The tenant named, or the only one; the person must have one of the two roles there.
@@ -92,7 +107,9 @@ struct Object {
     lines: Vec<(String, usize)>,
 }
 
+#[derive(Default)]
 struct Manifest {
+    roles: Roles,
     tasks: Vec<Object>,
     integrations: Vec<(Object, Vec<Object>)>,
     policies: Vec<Object>,
@@ -105,7 +122,7 @@ impl Manifest {
             let line = why.span().map(|span| line_of(text, span.start));
             ApiError::listed(vec![Mistake { line, what: why.message().to_owned() }])
         })?;
-        let mut out = Self { tasks: Vec::new(), integrations: Vec::new(), policies: Vec::new() };
+        let mut out = Self::default();
         let mut mistakes = Vec::new();
         for (key, value) in table.get_ref() {
             let line = line_of(text, key.span().start);
@@ -140,14 +157,24 @@ impl Manifest {
         Ok((out, mistakes))
     }
 
+    /// A manifest of roles alone.
+    fn of(roles: Roles) -> Self {
+        Self { roles, ..Self::default() }
+    }
+
     /// Whether it declares nothing that an operator answers for.
     fn is_policy_alone(&self) -> bool {
         !self.policies.is_empty() && self.tasks.is_empty() && self.integrations.is_empty()
     }
 
-    /// Plans tasks first, then integrations, then what they ask for, so that each may name what stands before it.
+    /// Plans roles and tasks first, then integrations, then what they ask for, so that each may name what stands before it.
     fn plan(self, tenant: &TenantId, visit: &Visit, plan: &mut Plan) -> Result<Vec<Mistake>, ApiError> {
         let mut mistakes = Vec::new();
+        for (name, role) in self.roles {
+            if let Err(found) = plan.role(tenant, name, role) {
+                mistakes.extend(found.into_iter().map(|what| Mistake { line: None, what }));
+            }
+        }
         for object in self.tasks {
             let place = object.place();
             let done = read::task(tenant, Fields::new(object.fields)).and_then(|task| plan.task(tenant, task));

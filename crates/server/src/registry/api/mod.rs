@@ -14,6 +14,7 @@ mod people;
 mod policies;
 mod problem;
 mod read;
+mod roles;
 mod sessions;
 mod shapes;
 mod tasks;
@@ -72,7 +73,7 @@ pub(super) fn routes() -> Vec<Route> {
     add("GET", "/api/v1/me", Person, "person", "me", "Who is signed in", get(accounts::me));
     add("POST", "/api/v1/me/passphrase", Person, "person", "passphrase", "Change one's own passphrase; every token ends", post(accounts::passphrase));
     add("GET", "/api/v1/tenants", Person, "tenant", "list", "Tenants in which the person has a role", get(tenants::list));
-    add("POST", "/api/v1/apply", EITHER, "manifest", "apply", "Declare integrations, tasks and approval requests (operators) or policies (privacy officers), in TOML; never approves. Query: tenant, dry_run", post(apply::apply));
+    add("POST", "/api/v1/apply", EITHER, "manifest", "apply", "Declare integrations, tasks and approval requests (operators) or policies (privacy officers), in TOML, or roles of AI services (operators), in YAML; never approves. Query: tenant, dry_run", post(apply::apply));
 
     add("GET", "/api/v1/audit/verify", READER, "audit", "verify", "Verify the whole ledger: every entry under its log's signed root", get(ledger::verify));
 
@@ -95,6 +96,9 @@ pub(super) fn routes() -> Vec<Route> {
     add("GET", "/api/v1/tenants/{tenant}/tasks", ANY, "task", "list", "Task profiles, every version", get(tasks::list));
     add("GET", "/api/v1/tenants/{tenant}/tasks/{name}", ANY, "task", "show", "A task profile. Query: version (default the newest)", get(tasks::show));
     add("PUT", "/api/v1/tenants/{tenant}/tasks/{name}/{version}", OPERATOR, "task", "put", "Write a version; versions never change", put(tasks::put));
+
+    add("GET", "/api/v1/tenants/{tenant}/roles", ANY, "service-role", "list", "Roles of AI services: what the integrations that name one may not do", get(roles::list));
+    add("GET", "/api/v1/tenants/{tenant}/roles/{name}", ANY, "service-role", "show", "One role, with the integrations that name it", get(roles::show));
 
     add("GET", "/api/v1/tenants/{tenant}/policy", ANY, "policy", "show", "The organisation's policies in force", get(policies::show));
 

@@ -28,6 +28,7 @@ pub(in crate::registry) fn document() -> OpenApi {
         .schema_from::<shapes::IntegrationShape>()
         .schema_from::<shapes::ApprovalShape>()
         .schema_from::<shapes::TaskShape>()
+        .schema_from::<shapes::ServiceRoleShape>()
         .schema_from::<shapes::SessionShape>()
         .schema_from::<shapes::PersonShape>()
         .schema_from::<shapes::FilterShape>()
@@ -68,6 +69,7 @@ fn shape(route: &Route) -> Option<&'static str> {
         ("integration", _) => Some("IntegrationShape"),
         ("approval", _) => Some("ApprovalShape"),
         ("task", _) => Some("TaskShape"),
+        ("service-role", _) => Some("ServiceRoleShape"),
         ("session", _) => Some("SessionShape"),
         ("tenant", _) => Some("TenantShape"),
         ("person", "show" | "me" | "create" | "disable" | "enable") | ("role", _) => Some("PersonShape"),
@@ -91,7 +93,8 @@ fn body(route: &Route) -> Option<RequestBody> {
         ("manifest", _) => {
             let text = ObjectBuilder::new().schema_type(Type::String).build();
             let content = ContentBuilder::new().schema(Some(text)).build();
-            return Some(RequestBodyBuilder::new().content("application/toml", content).build());
+            let either = RequestBodyBuilder::new().content("application/toml", content.clone());
+            return Some(either.content("application/yaml", content).build());
         }
         _ => return None,
     };

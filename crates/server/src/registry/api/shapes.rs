@@ -1,7 +1,9 @@
 //! What the API shows, with times as RFC 3339. No patient id is ever among it.
 
 use domain::approval::LaunchMode;
-use domain::{Approval, ApprovalStatus, Integration, Keys, Limits, Role, TaskProfile, TenantId};
+use domain::{
+    Approval, ApprovalStatus, Integration, Keys, Limits, PhiAccess, Role, RoleName, ServiceRole, TaskProfile, TenantId,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{FilterRow, PersonRow, RoleGrant, SessionRow};
@@ -76,6 +78,9 @@ pub(super) struct IntegrationShape {
     pub redirect_uris: Vec<String>,
     /// For launchers: whom they may start.
     pub launches: Vec<String>,
+    /// The role that narrows it further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Grows with every change that ends what was issued before.
     pub epoch: u64,
     /// Its approvals, newest request last.
@@ -145,6 +150,29 @@ pub(super) struct TaskShape {
     pub labels: Vec<String>,
     /// All of it in words.
     pub allows: Vec<String>,
+}
+
+/// A role of AI services, in the words of `ai_service_roles`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServiceRoleShape {
+    /// Its name.
+    pub name: String,
+    /// What its services may ask for; what nothing stands behind yet grants nothing.
+    pub permissions: Vec<String>,
+    /// `de-identified-only` or `identified`.
+    pub phi_access: &'static str,
+    /// The longest life of a session, e.g. `15m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_timeout: Option<String>,
+    /// Whether a second proof of who is asking is needed.
+    pub mfa_required: bool,
+    /// Whether data may be had in bulk.
+    pub data_export: bool,
+    /// The only environment its services may run in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The integrations that name it.
+    pub integrations: Vec<String>,
 }
 
 /// A session. The patient is sealed in the store and not shown here.
@@ -240,6 +268,7 @@ pub(super) fn integration(snapshot: &Snapshot, held: &Held<Integration>) -> Inte
         auth,
         redirect_uris: one.redirect_uris.clone(),
         launches: one.launches.iter().map(ToString::to_string).collect(),
+        role: one.role.as_ref().map(ToString::to_string),
         epoch: one.epoch,
         approvals: snapshot.approvals_of(&one.id).into_iter().map(|held| approval(snapshot, &held.value)).collect(),
     }
@@ -266,6 +295,7 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
         one.terms.token_seconds, one.terms.budgets.patients_per_hour
     ));
     let integration = snapshot.held_integration(&one.tenant, &one.integration);
+    allows.extend(integration.and_then(|held| narrowed(snapshot, &held.value)));
     allows.extend(integration.map(|held| limited(&one.terms.budgets.limits(held.value.class))));
     ApprovalShape {
         id: one.id.to_string(),
@@ -306,6 +336,22 @@ fn limited(limits: &Limits) -> String {
         limits.types_per_session,
         limits.absent_per_session
     )
+}
+
+/// What the integration's role makes of all that, in words.
+fn narrowed(snapshot: &Snapshot, integration: &Integration) -> Option<String> {
+    let name = integration.role.as_ref()?;
+    let Some(role) = snapshot.role_of(integration).flatten() else {
+        return Some(format!("nothing: its role {name} is not there"));
+    };
+    let mut says = vec![match role.phi_access {
+        PhiAccess::Identified => "patients as they are".to_owned(),
+        PhiAccess::DeIdentifiedOnly => "de-identified, under surrogates".to_owned(),
+    }];
+    says.extend(role.session_timeout.map(|timeout| format!("sessions of at most {timeout}")));
+    says.extend(role.exports().is_err().then(|| "no exports, files or large answers".to_owned()));
+    says.extend(role.admits(integration).err().map(|why| format!("no session at all: {why}")));
+    Some(format!("narrowed by its role {name}: {}", says.join("; ")))
 }
 
 /// Scopes in words: `read and search Appointment of the session's one patient`.
@@ -361,6 +407,26 @@ pub(super) fn task(one: &TaskProfile) -> TaskShape {
         operations: one.operations.iter().map(|operation| operation.code()).collect(),
         labels: one.labels.iter().cloned().collect(),
         allows: words(one),
+    }
+}
+
+pub(super) fn role(
+    snapshot: &Snapshot,
+    tenant: &TenantId,
+    name: &RoleName,
+    held: &Held<ServiceRole>,
+) -> ServiceRoleShape {
+    let one = &held.value;
+    let named = snapshot.integrations(tenant).into_iter().filter(|held| held.value.role.as_ref() == Some(name));
+    ServiceRoleShape {
+        name: name.to_string(),
+        permissions: one.permissions.iter().map(ToString::to_string).collect(),
+        phi_access: one.phi_access.as_str(),
+        session_timeout: one.session_timeout.map(|timeout| timeout.to_string()),
+        mfa_required: one.mfa.into(),
+        data_export: one.export.into(),
+        environment: one.environment.as_ref().map(ToString::to_string),
+        integrations: named.map(|held| held.value.id.to_string()).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ mod approving;
 mod feed;
 mod manifest;
 mod people;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
