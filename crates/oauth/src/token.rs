@@ -1,7 +1,7 @@
 //! Access tokens: RFC 9068 JWTs, ES256. A missing or ill-typed claim makes the token invalid (S1-03).
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
-use domain::{ApprovalId, IntegrationId, Millis, ScopeSet, Session, SessionId, Subject, TaskRef, TenantId};
+use domain::{ApprovalId, IntegrationId, Millis, PhiAccess, ScopeSet, Session, SessionId, Subject, TaskRef, TenantId};
 use serde_json::{Map, Value, json};
 
 use crate::jose::{self, Algorithm, UnverifiedJws, seconds, text};
@@ -52,8 +52,16 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
         "epo": session.epoch,
         "fed": session.feed,
     });
-    if let (Subject::Patient(patient), Value::Object(body)) = (&session.subject, &mut body) {
+    let told = match &session.subject {
+        Subject::Patient(patient) => Some((patient, None)),
+        Subject::Surrogate(surrogate) => Some((surrogate, Some(PhiAccess::DeIdentifiedOnly))),
+        Subject::Cohort => None,
+    };
+    if let (Some((patient, phi)), Value::Object(body)) = (told, &mut body) {
         body.insert("patient".into(), patient.as_str().into());
+        if let Some(phi) = phi {
+            body.insert("phi".into(), phi.as_str().into());
+        }
         if let Some(encounter) = claims.encounter {
             body.insert("encounter".into(), encounter.as_str().into());
         }
@@ -172,9 +180,17 @@ fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<
     let scopes: ScopeSet = scope.parse().ok()?;
     let (task_name, version) = name("task")?.split_once('@')?;
     let task = TaskRef { name: task_name.parse().ok()?, version: version.parse().ok()? };
+    // `phi` says that `patient` is a surrogate. What it says otherwise is nothing of ours.
+    let is_surrogate = match claims.get("phi") {
+        None => false,
+        Some(phi) if phi.as_str() == Some(PhiAccess::DeIdentifiedOnly.as_str()) => true,
+        Some(_) => return None,
+    };
     let subject = match claims.get("patient") {
+        Some(Value::String(surrogate)) if is_surrogate => Subject::Surrogate(surrogate.parse().ok()?),
         Some(Value::String(patient)) => Subject::Patient(patient.parse().ok()?),
         Some(_) => return None,
+        None if is_surrogate => return None,
         // Absent for a cohort alone, and a cohort holds no `patient/` scope (DESIGN, "Tokens").
         None if scopes.0.iter().all(|scope| scope.level == domain::Level::System) => Subject::Cohort,
         None => return None,

@@ -41,12 +41,15 @@ fn session() -> Session {
 }
 
 fn made(key: &EcdsaKeyPair) -> String {
-    let session = session();
+    made_for(&session(), key)
+}
+
+fn made_for(session: &Session, key: &EcdsaKeyPair) -> String {
     let claims = AccessClaims {
         issuer: common::ISSUER,
         audience: BASE,
         issued_at: NOW,
-        session: &session,
+        session,
         scope: "patient/Patient.rs patient/Appointment.rs?status=booked",
         encounter: None,
     };
@@ -81,6 +84,26 @@ fn a_token_says_back_exactly_its_session() {
     assert_eq!(header, json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"}), "RFC 9068 §2.1");
     assert_eq!(claims["sub"], claims["client_id"]);
     assert_eq!((claims["patient"].clone(), claims["task"].clone()), (json!("P1"), json!("scheduling@2")), "CX-03");
+}
+
+#[test]
+fn s4_06_a_surrogate_is_never_taken_for_a_patient() {
+    let key = es256();
+    let surrogate: fhir::Id = "0d5f4b5e-6a3c-4a07-9a55-2c8d4f8f1f10".parse().unwrap();
+    let session = Session { subject: Subject::Surrogate(surrogate.clone()), ..session() };
+    let token = made_for(&session, &key);
+    let (header, claims) = members(&token);
+    assert_eq!((&claims["patient"], &claims["phi"]), (&json!(surrogate.as_str()), &json!("de-identified-only")));
+    assert_eq!(opened(&token, &key).unwrap().session, session);
+    for phi in [json!("identified"), json!(""), json!(true), Value::Null] {
+        let mut other = claims.clone();
+        other["phi"] = phi.clone();
+        assert_eq!(opened(&sign_ec(&key, &header, &other), &key).unwrap_err(), InvalidToken::Claim, "{phi}");
+    }
+    let mut nobody = claims.clone();
+    nobody.as_object_mut().unwrap().remove("patient");
+    nobody["scope"] = json!("system/Patient.rs");
+    assert_eq!(opened(&sign_ec(&key, &header, &nobody), &key).unwrap_err(), InvalidToken::Claim);
 }
 
 #[test]

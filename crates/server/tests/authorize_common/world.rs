@@ -126,7 +126,7 @@ impl World {
             _dir: dir,
         };
         let agent = integration("agent", "mercy", Class::ClinicalAi, &world.agent.jwks());
-        let digest = approval_digest(&agent, &profile(), &terms);
+        let digest = approval_digest(&agent, None, &profile(), &terms);
         let approval = approval("mercy", "agent", terms, digest);
         world
             .put(
