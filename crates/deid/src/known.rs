@@ -95,6 +95,16 @@ pub(crate) fn is_coding(system: &str, code: &str) -> bool {
     }
 }
 
+/// Whether a code may be asked for by somebody who must not learn who it is about: one of a public terminology, by its system
+/// or by its form, or one that R4 requires of some element. A number that could be somebody's is none.
+#[must_use]
+pub fn is_public_code(system: Option<&str>, code: &str) -> bool {
+    match system {
+        Some(system) => is_coding(system, code),
+        None => is_code(code) || loinc(code) || is_concept(code),
+    }
+}
+
 /// Whether `text` is a language of two or three letters, with a region or without.
 pub(crate) fn is_language(text: &str) -> bool {
     ["ll", "ll-aa"].iter().any(|form| matches(text, form))
@@ -225,6 +235,25 @@ fn codes_of_public_terminologies_are_known() {
     assert!(is_country("US") && is_country("nld") && !is_country("Boston"));
     assert!(is_small_area("036") && !is_small_area("021"));
     assert_eq!(ZIP3.len(), 17);
+}
+
+#[test]
+fn what_may_be_asked_for_without_a_system_has_a_form_that_no_name_has() {
+    for (system, code, public) in [
+        (None, "final", true),
+        (None, "8302-2", true),
+        (None, "38341003", true),
+        (None, "38341004", false),
+        (None, "Smith", false),
+        (None, "12345", false),
+        (None, "", false),
+        (Some("http://loinc.org"), "8302-2", true),
+        (Some("http://hl7.org/fhir/sid/us-ssn"), "123456789", false),
+        (Some("http://hospital.example/mrn"), "38341003", false),
+        (Some(""), "8302-2", false),
+    ] {
+        assert_eq!(is_public_code(system, code), public, "{system:?} {code}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::fmt;
 use fhir::ResourceType;
 use fhir::json::Value;
 
+pub use known::is_public_code;
 pub use profile::{FILE_BYTES_MAX, InvalidProfile, Profile, RULES_MAX, Sha256, Standing};
 pub use surrogates::{Original, SeededSurrogates, SurrogateError, Surrogates};
 
@@ -41,6 +42,26 @@ pub struct Counts {
     pub dropped: usize,
     /// Did not leave since R4 has nothing like it; whole elements count once.
     pub not_understood: usize,
+}
+
+impl Counts {
+    /// The same of two resources together.
+    pub fn add(&mut self, other: &Self) {
+        self.kept += other.kept;
+        self.known += other.known;
+        self.generalized += other.generalized;
+        self.surrogates += other.surrogates;
+        self.substituted += other.substituted;
+        self.dropped += other.dropped;
+        self.not_understood += other.not_understood;
+    }
+}
+
+/// The oldest year that a date which leaves in `year` may name: in an older one somebody of the oldest age told can have been
+/// born.
+#[must_use]
+pub fn oldest_year(year: u16) -> i32 {
+    i32::from(year) - leaf::AGE_MAX
 }
 
 /// What was done, for the record.

@@ -44,7 +44,7 @@ pub enum Content {
 }
 
 /// The verified answer. Made by `verify` alone; owns what the audit record and the responder need.
-// INVARIANT: `body` holds only bytes that verification released, or text of our own.
+// INVARIANT: `body` holds only bytes that verification released, text of our own, or what [`Released::veiled`] was given for them.
 pub struct Released {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
@@ -72,6 +72,17 @@ impl std::fmt::Debug for Released {
 }
 
 impl Released {
+    /// The same answer with less in it: `body` was made of this one's by taking away what identifies somebody, or by putting
+    /// something else in its place, and it alone leaves. Versions, dates and places that would stand in headers go too.
+    /// `None` for what is no FHIR JSON in memory: nothing of it could be looked at.
+    #[must_use]
+    pub fn veiled(self, body: Vec<u8>) -> Option<Self> {
+        if self.content != Content::Fhir || self.spooled.is_some() {
+            return None;
+        }
+        Some(Self { body, location: None, etag: None, last_modified: None, ..self })
+    }
+
     /// The status to answer with: 200, 201, 204, or that of a refusal.
     #[must_use]
     pub fn status(&self) -> u16 {

@@ -370,6 +370,14 @@ impl KeyRing {
         Ok(self.get(tenant, Purpose::RowTag, SINGLE)?.tag_key()?.tag(format!("Patient|{patient}").as_bytes()))
     }
 
+    /// A tag of what a surrogate stands for, for look-up in the database. No patient's tag is ever equal to one.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] for an unknown tenant.
+    pub fn original_tag(&self, tenant: &str, original: &str) -> Result<[u8; 16], KeyError> {
+        Ok(self.get(tenant, Purpose::RowTag, SINGLE)?.tag_key()?.tag(format!("Original|{original}").as_bytes()))
+    }
+
     /// The ledger tag of a patient in the year of `now`.
     ///
     /// # Errors

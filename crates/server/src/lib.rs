@@ -14,3 +14,4 @@ pub mod outbound;
 pub mod registry;
 pub mod settings;
 pub mod spool;
+pub mod surrogates;
