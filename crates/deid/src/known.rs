@@ -101,8 +101,14 @@ pub(crate) fn is_coding(system: &str, code: &str) -> bool {
 pub fn is_public_code(system: Option<&str>, code: &str) -> bool {
     match system {
         Some(system) => is_coding(system, code),
-        None => is_code(code) || loinc(code) || is_concept(code),
+        None => is_code(code) || loinc(code) || is_concept(code) || is_word_of_some_system(code),
     }
+}
+
+/// Whether one of HL7's own systems has this code, and it is not a mere number.
+fn is_word_of_some_system(code: &str) -> bool {
+    let is_word = code.bytes().any(|byte| byte.is_ascii_alphabetic());
+    is_word && SYSTEMS.values().any(|codes| codes.binary_search(&code).is_ok())
 }
 
 /// Whether `text` is a language of two or three letters, with a region or without.
@@ -242,6 +248,8 @@ fn what_may_be_asked_for_without_a_system_has_a_form_that_no_name_has() {
     for (system, code, public) in [
         (None, "final", true),
         (None, "8302-2", true),
+        (None, "vital-signs", true),
+        (None, "AMB", true),
         (None, "38341003", true),
         (None, "38341004", false),
         (None, "Smith", false),

@@ -10,6 +10,7 @@ mod http;
 mod launch;
 mod probe;
 mod question;
+mod shown;
 mod token;
 mod tokens;
 mod trace;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::keys::KeyRing;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
+use crate::surrogates::SurrogateTable;
 
 /// Label under which a session row's patient is sealed.
 pub const SESSION_PATIENT: &str = "session.patient";
@@ -63,6 +65,7 @@ struct Service {
     clients: Clients,
     look_ups: LookUps,
     alarms: Alarms,
+    surrogates: SurrogateTable,
 }
 
 /// One tenant as the authorization server sees it.
@@ -101,8 +104,21 @@ impl Authorize {
             .collect();
         let clients = Clients::new(broker.clone());
         let (look_ups, alarms) = (LookUps::default(), Alarms::default());
-        let service =
-            Service { tenants, store, registry, keys, audit, broker, clock, tokens, clients, look_ups, alarms };
+        let surrogates = SurrogateTable::new(store.clone(), keys.clone());
+        let service = Service {
+            tenants,
+            store,
+            registry,
+            keys,
+            audit,
+            broker,
+            clock,
+            tokens,
+            clients,
+            look_ups,
+            alarms,
+            surrogates,
+        };
         Self(Arc::new(service))
     }
 
@@ -150,7 +166,9 @@ impl Service {
         let fits = standing.integration.id == session.integration
             && standing.integration.epoch == session.epoch
             && standing.integration.tenant == session.tenant
-            && standing.approval.task == session.task;
+            && standing.approval.task == session.task
+            && standing.suits(&session.subject);
+        standing.admits().map_err(|_| Reason::RoleRefused)?;
         if fits { Ok(standing) } else { Err(Reason::SessionEnded) }
     }
 }

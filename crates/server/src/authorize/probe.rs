@@ -213,7 +213,7 @@ struct Made {
 
 impl Made {
     fn new(standing: &Standing, patient: &Id, kind: ResourceType, filter: Option<Filter>, now: Millis) -> Option<Self> {
-        let Standing { integration, approval, profile } = standing;
+        let Standing { integration, approval, profile, .. } = standing;
         let actions = Actions::READ.or(Actions::SEARCH);
         let resource = ResourceMatch::One(kind);
         let scope = Scope { level: Level::Patient, resource, actions, filter, spelling: Spelling::V2 };

@@ -149,7 +149,9 @@ fn active(tenant: &Tenant, token: &VerifiedToken) -> Value {
         "sid": session.id,
         "task": session.task.to_string(),
     });
-    if let (Value::Object(body), Subject::Patient(patient)) = (&mut body, &session.subject) {
+    if let (Value::Object(body), Subject::Patient(patient) | Subject::Surrogate(patient)) =
+        (&mut body, &session.subject)
+    {
         body.insert("patient".into(), patient.as_str().into());
         if let Some(encounter) = &token.encounter {
             body.insert("encounter".into(), encounter.as_str().into());

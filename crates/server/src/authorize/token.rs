@@ -28,6 +28,7 @@ use super::alarm;
 use super::client::{Caller, NotAuthenticated, refused};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
+use super::shown::{self, Shown};
 use super::trace::{self, Trace};
 use super::{SESSION_PATIENT, Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
 use crate::audit::Lane;
@@ -249,6 +250,7 @@ impl Service {
             .approved_task(&tenant.id, &caller.integration.id, &ticket.task, now)
             .filter(|standing| standing.approval.terms.launch.contains(&LaunchMode::Ticket {}))
             .ok_or_else(|| not_approved(ticket.task.as_str(), "launch tickets"))?;
+        shown::admitted(&standing).map_err(|denied| denied.at(&standing, &patient))?;
         let kind = LaunchKind::Ticket;
         Ok(Launch { kind, standing, patient, encounter, ticket: Some(hash), details: None, evidence: None })
     }
@@ -271,6 +273,8 @@ impl Service {
             .cloned()
             .ok_or_else(|| not_approved(details.task.as_str(), "a care relationship"))?;
         let patient = &details.patient;
+        let by_role = shown::admitted(&standing).and_then(|()| shown::may_name_patient(&standing));
+        by_role.map_err(|denied| denied.at(&standing, patient))?;
         // The upstream is asked on the caller's word, so the word must be spent first: a replayed assertion asks nothing.
         self.spend(used).await.map_err(|denied| denied.at(&standing, patient))?;
         let tag = self
@@ -364,6 +368,12 @@ impl Service {
             Ok(row) => row,
             Err(denied) => return Err(failed(denied, used)),
         };
+        let (standing, encounter) = (&launch.standing, launch.encounter.as_ref());
+        let shown = match Box::pin(self.shown(tenant, standing, &launch.patient, encounter, now)).await {
+            Ok(shown) => shown,
+            Err(denied) => return Err(failed(denied, used)),
+        };
+        session.subject = shown.subject.clone();
         let Ok(slot) = self.audit.reserve(Lane::Release) else {
             return Err(failed(Denied::unavailable("too many requests are being worked on"), used));
         };
@@ -389,6 +399,7 @@ impl Service {
         trace::about(&mut record, &session);
         trace::asked(&mut record, request.scope.as_deref());
         record.object.status = 200;
+        record.phi.patients = vec![launch.patient.to_string()];
         record.phi.resources = launch.evidence.iter().cloned().collect();
         record.phi.scope = granted.text.clone();
         record.phi.attributes.push(("token.jti".into(), session.jti.clone()));
@@ -401,7 +412,7 @@ impl Service {
                 issued_at: now,
                 session: &session,
                 scope: &granted.text,
-                encounter: launch.encounter.as_ref(),
+                encounter: shown.encounter.as_ref(),
             },
         );
         let signed = signer.sign(input.as_bytes());
@@ -415,7 +426,7 @@ impl Service {
             let denied = Denied { refused, reason: Reason::RecordFailed, ..Denied::unavailable("") };
             return Err(failed(denied, unused(&used)));
         };
-        Ok(response(&launch, &granted, &oauth::jose::finish(input, &signature), seconds))
+        Ok(response(&launch, &shown, &granted, &oauth::jose::finish(input, &signature), seconds))
     }
 
     fn row(
@@ -523,13 +534,17 @@ fn life(standing: &Standing, granted: &Granted, now: Millis) -> Option<i64> {
     if granted.scopes.0.iter().any(|scope| scope.level == Level::System) {
         most = most.min(domain::class::SYSTEM_TOKEN_SECONDS_MAX);
     }
+    // S4-07.
+    if let Some(timeout) = standing.role.as_ref().and_then(|role| role.session_timeout) {
+        most = most.min(timeout.seconds());
+    }
     let left = until.min(integration.expires_at).saturating_sub(now).div_euclid(1_000);
     Some(i64::from(most).min(left)).filter(|seconds| *seconds >= 1)
 }
 
 fn new_session(launch: &Launch, granted: &Granted, seconds: i64, now: Millis) -> Result<Session, Denied> {
     let failed = |_| Denied::unavailable("the random source failed");
-    let Standing { integration, approval, profile } = &launch.standing;
+    let Standing { integration, approval, profile, .. } = &launch.standing;
     let jti: [u8; 16] = random().map_err(failed)?;
     Ok(Session {
         id: SessionId(random().map_err(failed)?),
@@ -548,16 +563,16 @@ fn new_session(launch: &Launch, granted: &Granted, seconds: i64, now: Millis) ->
     })
 }
 
-fn response(launch: &Launch, granted: &Granted, token: &str, seconds: i64) -> Value {
+fn response(launch: &Launch, shown: &Shown, granted: &Granted, token: &str, seconds: i64) -> Value {
     let mut body = json!({
         "access_token": token,
         "token_type": "Bearer",
         "expires_in": seconds,
         "scope": granted.text,
-        "patient": launch.patient.as_str(),
+        "patient": shown.patient.as_str(),
     });
     if let Value::Object(body) = &mut body {
-        if let Some(encounter) = &launch.encounter {
+        if let Some(encounter) = &shown.encounter {
             body.insert("encounter".into(), encounter.as_str().into());
         }
         if let Some(details) = &launch.details {

@@ -10,6 +10,7 @@ use orgpolicy::Action;
 use policy::{Offer, TenantRules};
 use serde_json::{Value, json};
 
+use super::veil;
 use crate::registry::Standing;
 use crate::settings::TenantSettings;
 
@@ -19,20 +20,36 @@ const INTERFACE_DATE: &str = "2026-11-24";
 /// The CapabilityStatement of one tenant for everybody, as JSON.
 pub fn statement(tenant: &TenantSettings) -> Vec<u8> {
     let offers = policy::offers_at_most(&|kind| tenant.upstream.shared.contains(&kind));
-    document(tenant, &offers, &[Operation::Everything, Operation::LastN].into(), &|_, _| true)
+    document(tenant, &offers, &[Operation::Everything, Operation::LastN].into(), Seen::AsItIs, &|_, _| true)
 }
 
-/// The same for one session; what the organisation's policies do not permit is not offered.
+/// How a session is told of its patient.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Seen {
+    /// As everything is.
+    AsItIs,
+    /// Under surrogates: it reads and searches, and nothing else.
+    DeIdentified,
+}
+
+/// The same for one session; what the organisation's policies or its role do not permit is not offered.
 pub fn own(
     tenant: &TenantSettings,
     rules: &TenantRules,
     session: &Session,
     standing: &Standing,
+    seen: Seen,
     permits: Permits<'_>,
 ) -> Vec<u8> {
+    let veiled = |action: Action, kind: ResourceType| {
+        matches!(action, Action::Read | Action::Search | Action::LastN)
+            && kind != ResourceType::BINARY
+            && permits(action, kind)
+    };
+    let permits: Permits<'_> = if seen == Seen::DeIdentified { &veiled } else { permits };
     let mut offers = policy::offers(&standing.integration, &standing.profile, session, rules);
     offers.iter_mut().for_each(|offer| offer.included &= permits(Action::Search, offer.kind));
-    document(tenant, &offers, &standing.profile.operations, permits)
+    document(tenant, &offers, &standing.profile.operations, seen, permits)
 }
 
 /// Whether an action on a type may be offered.
@@ -42,10 +59,13 @@ fn document(
     tenant: &TenantSettings,
     offers: &[Offer],
     operations: &BTreeSet<Operation>,
+    seen: Seen,
     permits: Permits<'_>,
 ) -> Vec<u8> {
     let resources: Vec<Value> =
-        offers.iter().filter_map(|offer| resource(*offer, offers, operations, permits)).collect();
+        offers.iter().filter_map(|offer| resource(*offer, offers, operations, seen, permits)).collect();
+    let whole: &[&str] = if seen == Seen::DeIdentified { &["batch"] } else { &["batch", "transaction"] };
+    let whole: Vec<Value> = whole.iter().map(|code| json!({ "code": code })).collect();
     let oauth =
         |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
     json!({
@@ -76,7 +96,7 @@ fn document(
                 }]
             },
             "resource": resources,
-            "interaction": [{ "code": "batch" }, { "code": "transaction" }]
+            "interaction": whole
         }]
     })
     .to_string()
@@ -105,7 +125,13 @@ fn interactions(offer: Offer, permits: Permits<'_>) -> Vec<&'static str> {
 }
 
 /// `None` if nothing is left of it.
-fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>, permits: Permits<'_>) -> Option<Value> {
+fn resource(
+    offer: Offer,
+    offers: &[Offer],
+    operations: &BTreeSet<Operation>,
+    seen: Seen,
+    permits: Permits<'_>,
+) -> Option<Value> {
     let kind = offer.kind;
     let codes = interactions(offer, permits);
     if codes.is_empty() {
@@ -115,11 +141,15 @@ fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>, pe
     let mut out = json!({
         "type": kind.name(),
         "interaction": codes.iter().map(|code| json!({ "code": code })).collect::<Vec<_>>(),
-        "versioning": if codes.contains(&"update") { "versioned-update" } else { "versioned" },
+        "versioning": match seen {
+            Seen::DeIdentified => "no-version",
+            Seen::AsItIs if codes.contains(&"update") => "versioned-update",
+            Seen::AsItIs => "versioned",
+        },
         "readHistory": codes.contains(&"history-instance"),
         "updateCreate": false,
         "conditionalCreate": false,
-        "conditionalRead": "not-match",
+        "conditionalRead": if seen == Seen::DeIdentified { "not-supported" } else { "not-match" },
         "conditionalUpdate": false,
         "conditionalDelete": "not-supported",
     });
@@ -127,7 +157,10 @@ fn resource(offer: Offer, offers: &[Offer], operations: &BTreeSet<Operation>, pe
     if codes.contains(&"search-type") {
         let included = |kind: ResourceType| offers.iter().any(|offer| offer.kind == kind && offer.included);
         let searched = params::all(kind).iter();
-        let shown = searched.filter(|param| !matches!(param.kind, ParamKind::Composite | ParamKind::Special));
+        let shown = searched.filter(|param| match seen {
+            Seen::AsItIs => !matches!(param.kind, ParamKind::Composite | ParamKind::Special),
+            Seen::DeIdentified => veil::is_offered(kind, param),
+        });
         let list: Vec<Value> = shown.map(|param| json!({ "name": param.name, "type": param.kind.name() })).collect();
         members.insert("searchParam".into(), json!(list));
         let references = |kind: ResourceType| params::all(kind).iter().filter(|p| p.kind == ParamKind::Reference);

@@ -15,6 +15,7 @@ mod head;
 mod large;
 mod organisation;
 mod record;
+mod veil;
 mod watched;
 mod work;
 
@@ -31,6 +32,7 @@ use hyper::body::Bytes;
 
 pub use self::answer::{Answer, GateBody};
 use self::budget::{Over, Purse, Purses};
+use self::veil::Veil;
 use crate::audit::{Audit, Lane};
 use crate::authorize::VerifiedTokens;
 use crate::broker::{Broker, Room};
@@ -39,6 +41,7 @@ use crate::error::Refusal;
 use crate::keys::KeyRing;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
+use crate::surrogates::SurrogateTable;
 
 /// Everything the gate works with; one per process.
 pub struct Gate {
@@ -60,6 +63,8 @@ pub struct Gate {
     consented: consents::Known,
     changes: change::Changes,
     organisation: organisation::Organisation,
+    surrogates: SurrogateTable,
+    lifted: veil::Lifted,
 }
 
 struct Tenant {
@@ -70,9 +75,27 @@ struct Tenant {
 /// What is known of a request once its bearer is verified.
 #[derive(Clone)]
 struct Caller {
+    /// With its patient, in a de-identified session too.
     session: Arc<Session>,
     standing: Standing,
     purse: Arc<Purse>,
+    /// What stands between it and its patient, in a de-identified session.
+    veil: Option<Arc<Veil>>,
+}
+
+impl Caller {
+    /// A refusal as this caller may be told it.
+    fn told(&self, refusal: Refusal) -> Refusal {
+        match &self.veil {
+            Some(veil) => veil.told(refusal),
+            None => refusal,
+        }
+    }
+
+    /// Whether answers that do not fit into memory may be had: not where they are de-identified, nor where they are exports.
+    fn may_have_large(&self) -> bool {
+        self.veil.is_none() && self.standing.role.as_ref().is_none_or(|role| role.exports().is_ok())
+    }
 }
 
 impl Gate {
@@ -87,6 +110,7 @@ impl Gate {
         broker: Broker,
         tenants: &[TenantSettings],
     ) -> Self {
+        let surrogates = SurrogateTable::new(keys.store().clone(), keys.clone());
         let tenants = tenants
             .iter()
             .map(|settings| {
@@ -107,6 +131,8 @@ impl Gate {
             consented: consents::Known::default(),
             changes: change::Changes::default(),
             organisation: organisation::Organisation::default(),
+            surrogates,
+            lifted: veil::Lifted::default(),
         }
     }
 
@@ -173,7 +199,15 @@ impl Gate {
         };
         if asks_statement {
             let permits = self.permits(&caller, peer.ip());
-            return Answer::own(capability::own(&known.settings, rules, &caller.session, &caller.standing, &permits));
+            let seen = if caller.veil.is_some() { capability::Seen::DeIdentified } else { capability::Seen::AsItIs };
+            return Answer::own(capability::own(
+                &known.settings,
+                rules,
+                &caller.session,
+                &caller.standing,
+                seen,
+                &permits,
+            ));
         }
         // Charged before it is understood: what cannot be is a request too.
         if let Err(over) = caller.purse.request(self.clock.now()) {
@@ -232,8 +266,16 @@ impl Gate {
             Ok(standing) => standing,
             Err(refusal) => return Err((refusal, Some(session))),
         };
+        if let Err(refusal) = veil::suited(&standing, &session) {
+            return Err((refusal, Some(session)));
+        }
+        let lifted = Box::pin(self.lift(&session)).await;
+        let (session, veil) = match lifted {
+            Ok(lifted) => lifted,
+            Err(refusal) => return Err((refusal, Some(session))),
+        };
         match self.purses.of(&session, || standing.limits(), self.clock.now()) {
-            Some(purse) => Ok(Caller { session, standing, purse }),
+            Some(purse) => Ok(Caller { session, standing, purse, veil }),
             None => Err((Refusal::new(Reason::Overloaded, "too many sessions are at work; try again"), Some(session))),
         }
     }
@@ -256,11 +298,16 @@ impl Gate {
             .standing(&session.approval, now)
             .map_err(|_| Refusal::new(Reason::ApprovalMissing, "the approval of this task is no longer in force"))?;
         let fits = standing.integration.id == session.integration && standing.approval.task == session.task;
-        if fits { Ok(standing) } else { Err(ended()) }
+        if !fits {
+            return Err(ended());
+        }
+        veil::admitted(&standing)?;
+        Ok(standing)
     }
 
     async fn deny(&self, trace: &record::Trace, caller: &Caller, refusal: Refusal) -> Answer {
-        Box::pin(self.refuse(trace.denied(&caller.session, Some(&caller.standing), &refusal), refusal)).await
+        let record = trace.denied(&caller.session, Some(&caller.standing), &refusal);
+        Box::pin(self.refuse(record, caller.told(refusal))).await
     }
 
     /// A budget is spent: refused like anything else, with an alert the first time.

@@ -78,7 +78,8 @@ impl Trace {
         Phi {
             patients: match &session.subject {
                 Subject::Patient(id) => vec![id.as_str().to_owned()],
-                Subject::Cohort => Vec::new(),
+                // A surrogate is nobody: who it stands for was not looked up yet.
+                Subject::Surrogate(_) | Subject::Cohort => Vec::new(),
             },
             request: request.clone(),
             peer: peer.clone(),

@@ -73,6 +73,16 @@ impl Gate {
             Ok(place) => place,
             Err(refusal) => return self.deny(trace, caller, refusal).await,
         };
+        if let Err(refusal) = exported(caller, &interaction) {
+            return self.deny(trace, caller, refusal).await;
+        }
+        let interaction = match &caller.veil {
+            None => interaction,
+            Some(veil) => match Box::pin(self.meant(veil, &rules.public_base, interaction)).await {
+                Ok(interaction) => interaction,
+                Err(refusal) => return self.deny(trace, caller, refusal).await,
+            },
+        };
         let page = match &interaction {
             Interaction::Page { token, .. } => match self.open_page(tenant, token) {
                 Some(page) => Some(page),
@@ -166,7 +176,8 @@ impl Gate {
 
     /// Calls until there is something to release.
     async fn asked(&self, job: &Job<'_>, mut next: Next, place: Place, if_none_match: Option<&str>) -> Answer {
-        let Job { tenant, trace, caller, room, .. } = *job;
+        let Job { tenant, rules, trace, caller, room, .. } = *job;
+        let room = if caller.may_have_large() { room } else { Room::Memory };
         // The queue is bounded: no room means the request is refused before the upstream is touched (audit.md §9.1).
         let Ok(slot) = self.audit.reserve(Lane::Release) else { return overloaded() };
         let mut seal = |bytes: &[u8]| self.keys.seal_page(&tenant.settings.id, bytes).ok();
@@ -175,6 +186,11 @@ impl Gate {
         let (released, large, _lease) = loop {
             let permit = match next {
                 Next::Ask(permit) => permit,
+                // What a de-identified session may ask changes nothing; should it ever, then not here.
+                Next::Write(_) if caller.veil.is_some() => {
+                    let refusal = Refusal::new(Reason::DeIdentified, "a de-identified session changes nothing");
+                    return self.deny(trace, caller, refusal).await;
+                }
                 Next::Write(permit) => return Box::pin(self.change(job, slot, permit, place)).await,
             };
             // The lease bounds what all answers together may hold; it is given back once the body is on its way.
@@ -225,11 +241,21 @@ impl Gate {
             let phi = || trace.phi(&caller.session);
             Box::pin(raise(&self.audit, &self.registry, &tenant.settings.id, released.findings(), phi)).await;
         }
+        let (released, report) = match &caller.veil {
+            None => (released, None),
+            Some(veil) => match Box::pin(self.veiled(veil, &caller.session, &rules.public_base, released)).await {
+                Ok(veiled) => veiled,
+                Err(refusal) => return self.deny(trace, caller, refusal).await,
+            },
+        };
         if let Err(over) = caller.purse.release(&released) {
             return self.over(trace, caller, over).await;
         }
         let digest = large.as_ref().map(|large| large.digest.as_str());
-        let record = trace.released(&caller.session, &caller.standing, &released, false, digest);
+        let mut record = trace.released(&caller.session, &caller.standing, &released, false, digest);
+        if let Some(report) = &report {
+            report.write(&mut record);
+        }
         let Ok(recorded) = self.audit.record(slot, record, released).await else {
             return Answer::unrecorded(unrecorded());
         };
@@ -267,6 +293,22 @@ impl Gate {
                 Some((text.to_owned(), BinaryProof::decode(&bytes).ok()?))
             })
             .collect()
+    }
+}
+
+/// What a role that refuses exports keeps from its integrations, wherever it is asked for (S4-09).
+fn exported(caller: &Caller, asked: &Interaction) -> Result<(), Refusal> {
+    let Some(Err(why)) = caller.standing.role.as_ref().map(|role| role.exports()) else { return Ok(()) };
+    if exports(asked) { Err(Refusal::new(Reason::RoleRefused, why.to_string())) } else { Ok(()) }
+}
+
+fn exports(asked: &Interaction) -> bool {
+    match asked {
+        Interaction::Everything(_) | Interaction::Binary { .. } => true,
+        Interaction::Bundle(submission) => {
+            submission.entries.iter().any(|entry| entry.asks.as_ref().is_ok_and(exports))
+        }
+        _ => false,
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::{
-    Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, Reason, RoleName, ServiceRole, TaskName,
-    TaskProfile, TaskRef, TenantId,
+    Approval, ApprovalId, Integration, IntegrationId, Limits, Millis, PhiAccess, Reason, RoleName, RoleRefusal,
+    ServiceRole, Subject, TaskName, TaskProfile, TaskRef, TenantId,
 };
 use fhir::ResourceType;
 use orgpolicy::Policies;
@@ -37,6 +37,27 @@ impl Standing {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.approval.terms.budgets.limits(self.integration.class)
+    }
+
+    /// Whether the integration's role lets it have sessions at all.
+    ///
+    /// # Errors
+    /// What the role asks for that is not so.
+    pub fn admits(&self) -> Result<(), RoleRefusal> {
+        self.role.as_ref().map_or(Ok(()), |role| role.admits(&self.integration))
+    }
+
+    /// Whether its sessions are told of patients under surrogates only.
+    #[must_use]
+    pub fn is_de_identified(&self) -> bool {
+        self.role.as_ref().is_some_and(|role| role.phi_access == PhiAccess::DeIdentifiedOnly)
+    }
+
+    /// Whether a session is told of its patient as the role asks now. One that knows the patient cannot forget it, so it is over;
+    /// one under surrogates stays so whatever the role says.
+    #[must_use]
+    pub fn suits(&self, subject: &Subject) -> bool {
+        !self.is_de_identified() || matches!(subject, Subject::Surrogate(_))
     }
 }
 

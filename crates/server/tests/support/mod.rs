@@ -260,7 +260,7 @@ impl Gate {
             epoch: 0,
         };
         let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets };
-        let digest = server::registry::approval_digest(&integration, &profile, &terms);
+        let digest = server::registry::approval_digest(&integration, role.as_ref(), &profile, &terms);
         let approval = Approval {
             id: ApprovalId(tag),
             tenant: self.tenant().id.clone(),

@@ -1,0 +1,146 @@
+//! De-identified sessions at the gate (S4-06). Inside, everything works on the real patient as ever; what comes in is mapped back
+//! first (`ask`), and what goes out is de-identified before it is counted, recorded and released (`answer`).
+
+mod answer;
+mod ask;
+
+pub(super) use self::ask::is_offered;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::{Millis, Reason, Session, SessionId, Subject};
+use fhir::{Id, ResourceType};
+use parking_lot::Mutex;
+use store::SurrogateOwner;
+
+use super::Gate;
+use crate::authorize::SESSION_PATIENT;
+use crate::error::Refusal;
+use crate::keys::month_of;
+use crate::registry::Standing;
+use crate::surrogates::{Stood, SurrogatesFailed};
+
+/// Sessions remembered at once; past it those that are over go, and then all: they are only looked up again.
+const SESSIONS_MAX: usize = 100_000;
+
+/// Ids shorter than this stand in any text by chance, and are not looked for there.
+const TELLING_CHARS_MIN: usize = 8;
+
+/// What stands between a de-identified session and its patient.
+pub(super) struct Veil {
+    owner: SurrogateOwner,
+    patient: Id,
+    /// What the session knows the patient as.
+    surrogate: Id,
+}
+
+/// Sessions whose patients were looked up.
+#[derive(Default)]
+pub(super) struct Lifted(Mutex<HashMap<SessionId, Known>>);
+
+struct Known {
+    /// As its token says it.
+    told: Arc<Session>,
+    /// The same with its patient.
+    session: Arc<Session>,
+    veil: Arc<Veil>,
+}
+
+impl Lifted {
+    fn get(&self, session: &Session) -> Option<(Arc<Session>, Arc<Veil>)> {
+        let known = self.0.lock();
+        let known = known.get(&session.id).filter(|known| *known.told == *session)?;
+        Some((Arc::clone(&known.session), Arc::clone(&known.veil)))
+    }
+
+    fn put(&self, known: Known, now: Millis) {
+        let mut all = self.0.lock();
+        if all.len() >= SESSIONS_MAX {
+            all.retain(|_, known| now < known.session.expires_at);
+        }
+        if all.len() >= SESSIONS_MAX {
+            all.clear();
+        }
+        all.insert(known.told.id, known);
+    }
+}
+
+impl Veil {
+    /// A refusal as its caller is told it. What names the patient is said in other words; the record has it as it was.
+    pub(super) fn told(&self, refusal: Refusal) -> Refusal {
+        let names = |text: &str| text.contains(self.patient.as_str());
+        if !names(&refusal.says) && !refusal.scope.as_deref().is_some_and(names) {
+            return refusal;
+        }
+        Refusal { says: "this is refused".to_owned(), scope: None, ..refusal }
+    }
+
+    /// Whether the patient's id stands in a text that is about to leave.
+    fn is_told_in(&self, body: &[u8]) -> bool {
+        let id = self.patient.as_str().as_bytes();
+        id.len() >= TELLING_CHARS_MIN && body.windows(id.len()).any(|part| part == id)
+    }
+}
+
+impl Gate {
+    /// A session with the patient its surrogate stands for, and the veil it is seen through; any other session as it is.
+    pub(super) async fn lift(&self, told: &Arc<Session>) -> Result<(Arc<Session>, Option<Arc<Veil>>), Refusal> {
+        let Subject::Surrogate(surrogate) = &told.subject else { return Ok((Arc::clone(told), None)) };
+        if let Some((session, veil)) = self.lifted.get(told) {
+            return Ok((session, Some(veil)));
+        }
+        let (tenant, integration) = (&told.tenant, &told.integration);
+        let row = self.keys.store().find_session(&told.id).await.map_err(|why| {
+            tracing::error!(%why, "a session could not be looked up");
+            unknown()
+        })?;
+        let ended = || Refusal::new(Reason::SessionEnded, "the session has ended; start a new one");
+        let row = row.map(|row| row.session).ok_or_else(ended)?;
+        if row.tenant != *tenant || row.integration != *integration {
+            return Err(ended());
+        }
+        let plain = self.keys.open_row(tenant.as_str(), SESSION_PATIENT, &row.patient_sealed).ok();
+        let patient: Option<Id> = plain.and_then(|plain| String::from_utf8(plain).ok()?.parse().ok());
+        let patient = patient.ok_or_else(unknown)?;
+        let owner = self.surrogates.owner(tenant, integration, &patient).map_err(no_surrogates)?;
+        let stands_for = Stood::instance(ResourceType::PATIENT, patient.as_str());
+        let known = self.surrogates.find(&owner, &stands_for).await.map_err(no_surrogates)?;
+        // The token and the table must agree on whom it is about.
+        if known.as_ref() != Some(surrogate) {
+            return Err(ended());
+        }
+        let veil = Arc::new(Veil { owner, patient: patient.clone(), surrogate: surrogate.clone() });
+        let session = Arc::new(Session { subject: Subject::Patient(patient), ..Session::clone(told) });
+        let known = Known { told: Arc::clone(told), session: Arc::clone(&session), veil: Arc::clone(&veil) };
+        self.lifted.put(known, self.clock.now());
+        Ok((session, Some(veil)))
+    }
+}
+
+/// Whether the integration's role lets it have sessions at all (S4-05, S4-08, S4-10).
+pub(super) fn admitted(standing: &Standing) -> Result<(), Refusal> {
+    standing.admits().map_err(|why| Refusal::new(Reason::RoleRefused, why.to_string()))
+}
+
+/// Whether a session, as its token says it, is told of its patient as its role asks now.
+pub(super) fn suited(standing: &Standing, session: &Session) -> Result<(), Refusal> {
+    if standing.suits(&session.subject) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::SessionEnded, "the session has ended; start a new one"))
+}
+
+/// The patient cannot be looked up, and nothing is done without.
+fn unknown() -> Refusal {
+    Refusal::new(Reason::Overloaded, "the session could not be looked up; try again")
+}
+
+fn no_surrogates(_: SurrogatesFailed) -> Refusal {
+    Refusal::new(Reason::Overloaded, "surrogates could not be had; try again")
+}
+
+/// The year by which ages are told; none is no permission.
+fn year(now: Millis) -> Result<u16, Refusal> {
+    u16::try_from(month_of(now) / 100).map_err(|_| Refusal::new(Reason::Overloaded, "the clock is not set"))
+}
