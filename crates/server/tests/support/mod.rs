@@ -13,8 +13,8 @@ use bytes::Bytes;
 use demo_ehr::{DemoEhr, Running as Upstream};
 use domain::{
     Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration,
-    IntegrationStatus, Keys, LaunchKind, LaunchMode, Operation, Owners, Session, SessionId, Subject, TaskProfile,
-    TaskRef, Terms,
+    IntegrationStatus, Keys, LaunchKind, LaunchMode, Operation, Owners, PhiAccess, RoleName, ServiceRole, Session,
+    SessionId, Subject, TaskProfile, TaskRef, Terms,
 };
 use fhir::ResourceType;
 use http_body_util::{BodyExt, Full};
@@ -23,9 +23,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use server::app::{self, Running};
+use server::authorize::SESSION_PATIENT;
 use server::clock::{Clock, random};
 use server::settings::{ListenSettings, OutboundSettings, Settings, TenantSettings, UpstreamAuth, UpstreamSettings};
-use store::{Change, PutApproval, PutIntegration, Store};
+use server::surrogates::{Stood, SurrogateTable};
+use store::{Change, PutApproval, PutIntegration, PutRole, Store};
 use vault::RootKey;
 
 pub const ABSENT_BUDGET: u32 = 12;
@@ -219,7 +221,39 @@ impl Gate {
         scopes: &str,
         change: impl FnOnce(&mut TaskProfile),
     ) -> Session {
+        self.session_with(budgets, None, patient, scopes, change).await
+    }
+
+    /// A session whose integration has this role; where the role is de-identified only, as the token endpoint makes it. Its
+    /// task may use every operation.
+    pub async fn session_in(&self, role: &str, patient: &str, scopes: &str) -> Session {
+        let role: ServiceRole = serde_json::from_str(role).unwrap();
+        let operations = |profile: &mut TaskProfile| {
+            profile.operations = [Operation::Everything, Operation::LastN].into();
+        };
+        let de_identified = role.phi_access == PhiAccess::DeIdentifiedOnly;
+        let mut session = self.session_with(BUDGETS, Some(role), patient, scopes, operations).await;
+        if de_identified {
+            let table = SurrogateTable::new(self.store().clone(), self.server.parts.keys.clone());
+            let owner = table.owner(&session.tenant, &session.integration, &patient.parse().unwrap()).unwrap();
+            let who = Stood::instance(ResourceType::PATIENT, patient);
+            let told = table.find_or_make(&owner, &[who.clone()].into(), NOW, NOW).await.unwrap();
+            session.subject = Subject::Surrogate(told[&who].clone());
+        }
+        self.reach(session.feed).await;
+        session
+    }
+
+    async fn session_with(
+        &self,
+        budgets: Budgets,
+        role: Option<ServiceRole>,
+        patient: &str,
+        scopes: &str,
+        change: impl FnOnce(&mut TaskProfile),
+    ) -> Session {
         let tag: [u8; 16] = random().unwrap();
+        let role_name: Option<RoleName> = role.is_some().then(|| format!("r-{}", SessionId(tag)).parse().unwrap());
         let id = format!("i-{}", SessionId(tag));
         let scopes: domain::ScopeSet = scopes.parse().unwrap();
         // A wildcard is for `patient-app` alone; every other rule is the same for both classes.
@@ -255,7 +289,7 @@ impl Gate {
             },
             redirect_uris: vec![],
             launches: [].into(),
-            role: None,
+            role: role_name.clone(),
             status: IntegrationStatus::Active,
             epoch: 0,
         };
@@ -282,8 +316,15 @@ impl Gate {
                 expected: None,
             }],
             approvals: vec![PutApproval { approval: approval.clone(), expected: None }],
+            roles: role_name
+                .zip(role)
+                .map(|(name, role)| PutRole { tenant: integration.tenant.clone(), name, role, expected: None })
+                .into_iter()
+                .collect(),
             ..Change::default()
         };
+        let keys = &self.server.parts.keys;
+        let patient_sealed = keys.seal_row(integration.tenant.as_str(), SESSION_PATIENT, patient.as_bytes()).unwrap();
         let _ = self.store().apply(&change, NOW).await.unwrap().unwrap();
         let expires_at = self.clock.now() + 900_000;
         let issue = store::Issue {
@@ -297,7 +338,7 @@ impl Gate {
                 task: task.clone(),
                 epoch: 0,
                 launch: LaunchKind::Ticket,
-                patient_sealed: vec![1],
+                patient_sealed,
                 patient_tag: [1; 16],
                 scope: scopes.to_string(),
                 jti: id.clone(),
