@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use demo_ehr::{DemoEhr, Running};
 use domain::audit::Kind;
-use domain::{Approval, Class, Integration, Terms};
+use domain::{Approval, Class, Integration, ServiceRole, Terms};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use server::audit::{Audit, Filter, PhiAccess, RecordView};
@@ -26,7 +26,7 @@ use server::clock::Clock;
 use server::keys::KeyRing;
 use server::registry::{Registry, approval_digest};
 use server::settings::{OutboundSettings, UpstreamAuth};
-use store::{Change, PutApproval, PutIntegration, Store};
+use store::{Change, PutApproval, PutIntegration, PutRole, Store};
 use tower::ServiceExt as _;
 use vault::RootKey;
 
@@ -72,6 +72,15 @@ impl World {
 
     /// One that may also fetch from where `outbound` says.
     pub async fn reaching(terms: Terms, outbound: &OutboundSettings) -> Self {
+        Self::built(terms, outbound, None).await
+    }
+
+    /// One whose agent has a role, as JSON.
+    pub async fn in_role(role: &str) -> Self {
+        Self::built(terms(900, 100), &loopback(), serde_json::from_str(role).unwrap()).await
+    }
+
+    async fn built(terms: Terms, outbound: &OutboundSettings, role: Option<ServiceRole>) -> Self {
         let mut resources = demo_ehr::fixture();
         resources.push(json!({"resourceType": "Patient", "id": "PR", "link": [{"other": {"reference": "Patient/P1"}, "type": "replaced-by"}]}));
         resources.push(json!({"resourceType": "Patient", "id": "PU"}));
@@ -125,8 +134,9 @@ impl World {
             jti: AtomicU64::new(0),
             _dir: dir,
         };
-        let agent = integration("agent", "mercy", Class::ClinicalAi, &world.agent.jwks());
-        let digest = approval_digest(&agent, None, &profile(), &terms);
+        let mut agent = integration("agent", "mercy", Class::ClinicalAi, &world.agent.jwks());
+        agent.role = role.is_some().then(|| "reader".parse().unwrap());
+        let digest = approval_digest(&agent, role.as_ref(), &profile(), &terms);
         let approval = approval("mercy", "agent", terms, digest);
         world
             .put(
@@ -137,6 +147,7 @@ impl World {
                     integration("stranger", "other", Class::ClinicalAi, &world.stranger.jwks()),
                 ],
                 Some(approval),
+                role,
             )
             .await;
         world
@@ -150,7 +161,7 @@ impl World {
         assert!(self.registry.reached(feed).await);
     }
 
-    async fn put(&self, integrations: &[Integration], approval: Option<Approval>) {
+    async fn put(&self, integrations: &[Integration], approval: Option<Approval>, role: Option<ServiceRole>) {
         let put = |integration: &Integration| PutIntegration {
             integration: integration.clone(),
             thumbprints: vec![],
@@ -160,6 +171,15 @@ impl World {
             profiles: vec![("mercy".parse().unwrap(), profile())],
             integrations: integrations.iter().map(put).collect(),
             approvals: approval.into_iter().map(|approval| PutApproval { approval, expected: None }).collect(),
+            roles: role
+                .into_iter()
+                .map(|role| PutRole {
+                    tenant: "mercy".parse().unwrap(),
+                    name: "reader".parse().unwrap(),
+                    role,
+                    expected: None,
+                })
+                .collect(),
             ..Change::default()
         };
         let feed = self.store.apply(&change, NOW).await.unwrap().unwrap();
