@@ -91,6 +91,15 @@ fn registration(place: &Place) {
     assert_eq!(place.hilum(&["integration", "list", "-o", "json"]).rows().len(), 0);
     assert_eq!(place.hilum(&["apply", "-f", "gate/local.toml", "-o", "json"]).rows().len(), 3);
     place.hilum(&["apply", "-f", "gate/local.toml"]).ends(0, "unchanged");
+
+    // S4-05: the roles of the source document load as they are.
+    fs::write(folder.join("gate/roles.yaml"), include_str!("../../../docs/examples/roles.yaml")).unwrap();
+    place.hilum(&["apply", "-f", "gate/roles.yaml"]).ends(0, "role clinical_ai_reader");
+    place.hilum(&["role", "show", "ai_model_trainer"]).ends(0, "isolated-vpc");
+    assert_eq!(place.hilum(&["role", "list", "-o", "json"]).rows().len(), 2);
+    let wrong = include_str!("../../../docs/examples/roles.yaml").replace("mfa_required", "mfa");
+    fs::write(folder.join("gate/wrong.yaml"), &wrong).unwrap();
+    place.hilum(&["apply", "-f", "gate/wrong.yaml"]).ends(1, "mfa");
 }
 
 /// S0-05: asking is not approving. Gives a token for pat-001.

@@ -98,12 +98,3 @@ async fn s4_08_what_a_role_asks_for_and_is_not_so_starts_nothing() {
         assert_eq!(world.records(Kind::TokenDenied).await[0].reason, "role-refused", "{role}");
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s4_06_without_surrogates_there_is_no_token() {
-    let world = World::in_role(DE_IDENTIFIED).await;
-    let ticket = world.ticket().await;
-    world.store.close().await;
-    let refused = world.token(&format!("launch={ticket}")).await;
-    assert_eq!(refused.status, 503, "{}", refused.body);
-}
