@@ -16,8 +16,9 @@ use crate::error::Refusal;
 use crate::gate::Gate;
 use crate::surrogates::Stood;
 
-/// An id that no server gives out.
-const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// An id that no server gives out. Of letters: servers that count their instances refuse a number of that length as malformed,
+/// where they would not find this.
+const NOBODY: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 /// Most surrogates in one request; each is looked up.
 const NAMES_MAX: usize = 100;
