@@ -74,12 +74,12 @@ type Migrations = &'static [(i64, &'static str, &'static str)];
 const SQLITE: Migrations = &[
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
-    (4, "role", include_str!("../migrations/sqlite/0004_role.sql")),
+    (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
-    (4, "role", include_str!("../migrations/postgres/0004_role.sql")),
+    (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {
