@@ -93,7 +93,9 @@ pub fn reason(code: &str) -> &'static str {
         "outcome-unknown" => "the upstream was asked to write and did not answer; read the record before trying again",
         "policy" => "the organisation's policies do not allow it",
         "role-refused" => "the integration's role keeps it from this",
-        "de-identified" => "a de-identified session asked for what cannot be made safe, or what was to leave could not be",
+        "de-identified" => {
+            "a de-identified session asked for what cannot be made safe, or what was to leave could not be"
+        }
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }

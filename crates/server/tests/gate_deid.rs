@@ -65,7 +65,7 @@ fn plant(gate: &Gate) {
             "effectiveDateTime": "2025-11-03T10:11:12Z", "issued": "2025-11-03T10:11:12Z",
             "note": [{ "text": "CanaryNote" }],
             "extension": [{ "url": "urn:canary", "valueString": "CanaryExtension" }],
-            "contained": [{ "resourceType": "Patient", "id": "canary-contained", "name": [{ "family": "CanaryContained" }] }],
+            "contained": [{ "resourceType": "Organization", "id": "canary-contained", "name": "CanaryContained" }],
             "valueQuantity": { "value": 170 + number, "unit": "cm", "system": "http://unitsofmeasure.org", "code": "cm" }
         }));
     }
@@ -121,6 +121,7 @@ async fn s4_06_no_byte_of_who_it_is_about_leaves() {
     assert!(patient["meta"]["security"].to_string().contains("PSEUDED"));
     let written = record(&gate).await;
     assert!(written.contains(PATIENT) && written.contains("deid.profile"), "the sealed part knows: {written}");
+    assert!(written.contains("role.name") && written.contains("role.digest"), "and under what: {written}");
 
     let found =
         ask(&gate, &token, &format!("Observation?patient=Patient/{me}&code=http://loinc.org|8302-2&date=2025")).await;
@@ -234,6 +235,9 @@ async fn s4_06_a_real_id_is_nobodys_and_nothing_else_is_asked() {
         "Observation?value-quantity=90".to_owned(),
         "Observation?code=Smith".to_owned(),
         "Patient?_sort=family".to_owned(),
+        "Observation?_sort=-date".to_owned(),
+        "Observation?date=ap2025".to_owned(),
+        "Practitioner".to_owned(),
     ] {
         let reply = ask(&gate, &token, &path).await;
         assert!(matches!(reply.status, 400 | 403), "{path}: {} {}", reply.status, reply.text());
@@ -329,8 +333,40 @@ async fn s4_05_to_s4_10_what_a_role_asks_for_and_is_not_so_admits_nobody() {
     let session = gate.session_in(&identified(r#","data_export":false"#), "P1", KALL).await;
     let token = gate.sign(&session, |_| {});
     assert_eq!(gate.get(&token, "Patient/P1").await.status, 200);
+    let statement = gate.get(&token, "metadata").await;
+    assert!(!statement.text().contains("Patient-everything"), "S1-35");
+    let kinds = statement.json()["rest"][0]["resource"].clone();
+    let binary = kinds.as_array().unwrap().iter().find(|kind| kind["type"] == "Binary").cloned().unwrap_or_default();
+    assert!(!binary["interaction"].to_string().contains("\"read\""), "S1-35: {binary}");
     for path in ["Patient/P1/$everything", "Binary/B1"] {
         let reply: Value = gate.get(&token, path).await.json();
         assert!(reply.to_string().contains("refuses exports"), "{path}: {reply}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_06_no_refusal_tells_whether_it_is_about_the_patient() {
+    // A parameter, a type and an operation may be spelled like the patient; what is said of them must not show it.
+    let gate = Gate::start().await;
+    plant(&gate);
+    gate.upstream.put(json!({ "resourceType": "Patient", "id": "birthdate", "active": true }));
+    let session = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+    let alike = gate.session_in(DE_IDENTIFIED, "birthdate", KALL).await;
+    let (token, alike) = (gate.sign(&session, |_| {}), gate.sign(&alike, |_| {}));
+    for path in [
+        "Patient?birthdate=1980-05",
+        "Patient?nope:birthdate=1",
+        "Patient?birthdate:nope=1",
+        "Patient/birthdate",
+        "Observation?patient=birthdate",
+        "Observation?_sort=birthdate",
+        "Observation/birthdate",
+        "Nope/birthdate",
+    ] {
+        let (one, other) = (gate.get(&token, path).await, gate.get(&alike, path).await);
+        assert!(one.status >= 400, "{path}: {}", one.text());
+        assert_eq!((one.status, one.text()), (other.status, other.text()), "{path}");
+        let challenge = |reply: &Reply| reply.headers.get("www-authenticate").cloned();
+        assert_eq!(challenge(&one), challenge(&other), "{path}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::{IntegrationId, Millis, TenantId};
 
-use crate::engine::{Bind, Statement};
+use crate::engine::{Bind, Row, Statement};
 use crate::{Store, StoreError};
 
 /// Whose table: surrogates of one are unknown to every other.
@@ -49,9 +49,16 @@ impl std::fmt::Debug for NewSurrogate {
 /// By the tags of their originals.
 pub type Surrogates = BTreeMap<[u8; 16], String>;
 
-const FIND: Statement<4> = Statement::new(
-    "SELECT surrogate FROM surrogate
-     WHERE tenant = $1 AND integration = $2 AND patient_tag = $3 AND original_tag = $4",
+/// Most originals looked for at once.
+const FIND_MAX: usize = 32;
+/// Most rows written in one transaction: other writers get their turn between two.
+const KEEP_MAX: usize = 200;
+
+const FIND: Statement<{ 3 + FIND_MAX }> = Statement::new(
+    "SELECT original_tag, surrogate FROM surrogate
+     WHERE tenant = $1 AND integration = $2 AND patient_tag = $3
+     AND original_tag IN ($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)",
 );
 const INSERT: Statement<8> = Statement::new(
     "INSERT INTO surrogate (surrogate, tenant, integration, patient_tag, original_tag, original_sealed, created_at,
@@ -75,19 +82,20 @@ impl Store {
         originals: &[[u8; 16]],
     ) -> Result<Surrogates, StoreError> {
         let mut out = Surrogates::new();
-        for tag in originals {
-            let rows = self.pool.read(FIND, named(owner, tag)).await?;
-            if let Some(row) = rows.first() {
-                out.insert(*tag, row.text(0)?);
+        for tags in originals.chunks(FIND_MAX) {
+            for row in self.pool.read(FIND, named(owner, tags)).await? {
+                out.insert(tag_of(&row)?, row.text(1)?);
             }
         }
         Ok(out)
     }
 
-    /// Keeps each surrogate whose original has none yet, in one transaction, and gives the one that counts of every original.
+    /// Keeps each surrogate whose original has none yet, some hundred in a transaction, and gives the one that counts of every
+    /// original.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails, or a surrogate stands for something already: nothing is kept then.
+    /// [`StoreError`] when the database fails, or a surrogate stands for something already: what earlier transactions kept stays,
+    /// and stands for what it stood for.
     pub async fn keep_surrogates(
         &self,
         owner: &SurrogateOwner,
@@ -97,20 +105,25 @@ impl Store {
         // In one order everywhere, so that no two transactions wait for each other.
         let mut wanted: Vec<&NewSurrogate> = wanted.iter().collect();
         wanted.sort_by_key(|new| new.original_tag);
-        let mut out = Surrogates::new();
-        let mut tx = self.pool.begin().await?;
-        for new in wanted {
-            let [tenant, integration, patient, original] = named(owner, &new.original_tag);
-            let (surrogate, sealed) = (Bind::Text(&new.surrogate), Bind::Blob(&new.original_sealed));
-            let expires = Bind::MaybeInt(new.expires_at);
-            let binds = [surrogate, tenant, integration, patient, original, sealed, Bind::Int(at), expires];
-            tx.run(INSERT, binds).await?;
-            // Read back in any case: another transaction may have been first.
-            let row = tx.row(FIND, [tenant, integration, patient, original]).await?;
-            out.insert(new.original_tag, row.ok_or(StoreError::Corrupt("a surrogate that is gone"))?.text(0)?);
+        for part in wanted.chunks(KEEP_MAX) {
+            let mut tx = self.pool.begin().await?;
+            for new in part {
+                let [tenant, integration, patient] = owned(owner);
+                let (surrogate, sealed) = (Bind::Text(&new.surrogate), Bind::Blob(&new.original_sealed));
+                let (original, expires) = (Bind::Blob(&new.original_tag), Bind::MaybeInt(new.expires_at));
+                let binds = [surrogate, tenant, integration, patient, original, sealed, Bind::Int(at), expires];
+                tx.run(INSERT, binds).await?;
+            }
+            tx.commit().await?;
         }
-        tx.commit().await?;
-        Ok(out)
+        // Read back in any case: another transaction may have been first.
+        let tags: Vec<[u8; 16]> = wanted.iter().map(|new| new.original_tag).collect();
+        let out = self.find_surrogates(owner, &tags).await?;
+        if tags.iter().all(|tag| out.contains_key(tag)) {
+            Ok(out)
+        } else {
+            Err(StoreError::Corrupt("a surrogate that is gone"))
+        }
     }
 
     /// What a surrogate stands for in this table, sealed.
@@ -128,12 +141,22 @@ impl Store {
     }
 }
 
-/// The four binds by which a row is found.
-fn named<'a>(owner: &'a SurrogateOwner, original: &'a [u8; 16]) -> [Bind<'a>; 4] {
-    [
-        Bind::Text(owner.tenant.as_str()),
-        Bind::Text(owner.integration.as_str()),
-        Bind::Blob(&owner.patient_tag),
-        Bind::Blob(original),
-    ]
+/// Whose rows.
+fn owned(owner: &SurrogateOwner) -> [Bind<'_>; 3] {
+    [Bind::Text(owner.tenant.as_str()), Bind::Text(owner.integration.as_str()), Bind::Blob(&owner.patient_tag)]
+}
+
+/// The binds by which up to [`FIND_MAX`] rows are found; the places left over hold the last tag once more.
+fn named<'a>(owner: &'a SurrogateOwner, originals: &'a [[u8; 16]]) -> [Bind<'a>; 3 + FIND_MAX] {
+    let [tenant, integration, patient] = owned(owner);
+    std::array::from_fn(|at| match at {
+        0 => tenant,
+        1 => integration,
+        2 => patient,
+        _ => Bind::Blob(originals.get(at - 3).or(originals.last()).map_or(&[], |tag| tag)),
+    })
+}
+
+fn tag_of(row: &Row) -> Result<[u8; 16], StoreError> {
+    row.blob(0)?.try_into().map_err(|_| StoreError::Corrupt("a tag of another length"))
 }

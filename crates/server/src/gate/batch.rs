@@ -39,7 +39,7 @@ impl Gate {
                 }
                 // A Bundle within a Bundle was refused when it was read, so this does not come back here.
                 Ok(asks) => self.one(&job, asks, None).await,
-                Err(invalid) => self.deny(&trace, job.caller, invalid.into()).await,
+                Err(invalid) => self.not_read(&trace, job.caller, invalid.into()).await,
             };
             if at > 0 {
                 body.push(b',');

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use domain::audit::{AuditRecord, Kind};
-use domain::{Reason, Session, TenantId};
+use domain::{Reason, Session, Subject, TenantId};
 use fhir::request::{Interaction, Method};
 use http::{Request, Response};
 use http_body::Body;
@@ -86,15 +86,17 @@ struct Caller {
 impl Caller {
     /// A refusal as this caller may be told it.
     fn told(&self, refusal: Refusal) -> Refusal {
-        match &self.veil {
-            Some(veil) => veil.told(refusal),
-            None => refusal,
-        }
+        if self.veil.is_some() { veil::told(refusal) } else { refusal }
     }
 
     /// Whether answers that do not fit into memory may be had: not where they are de-identified, nor where they are exports.
     fn may_have_large(&self) -> bool {
-        self.veil.is_none() && self.standing.role.as_ref().is_none_or(|role| role.exports().is_ok())
+        self.veil.is_none() && self.may_export()
+    }
+
+    /// Whether its role lets it have files and whole records (S4-09).
+    fn may_export(&self) -> bool {
+        self.standing.role.as_ref().is_none_or(|role| role.exports().is_ok())
     }
 }
 
@@ -199,6 +201,8 @@ impl Gate {
         };
         if asks_statement {
             let permits = self.permits(&caller, peer.ip());
+            let exports = caller.may_export();
+            let permits = |action, kind| (exports || !work::is_export(action)) && permits(action, kind);
             let seen = if caller.veil.is_some() { capability::Seen::DeIdentified } else { capability::Seen::AsItIs };
             return Answer::own(capability::own(
                 &known.settings,
@@ -216,7 +220,7 @@ impl Gate {
         let held = if takes_body {
             match Box::pin(self.room.take(request.headers(), body)).await {
                 Ok(held) => Some(held),
-                Err(refusal) => return self.deny(&trace, &caller, refusal).await,
+                Err(refusal) => return self.not_read(&trace, &caller, refusal).await,
             }
         } else {
             None
@@ -227,7 +231,7 @@ impl Gate {
         let read = read.unwrap_or_else(|| fhir::request::read(&head.raw(below, bytes)));
         let interaction = match read {
             Ok(interaction) => interaction,
-            Err(invalid) => return self.deny(&trace, &caller, invalid.into()).await,
+            Err(invalid) => return self.not_read(&trace, &caller, invalid.into()).await,
         };
         let proofs = self.open_proofs(known, &interaction, bytes);
         let (tenant, trace, caller, proofs, room) = (known, &trace, &caller, &proofs, Room::Spool);
@@ -269,7 +273,10 @@ impl Gate {
         if let Err(refusal) = veil::suited(&standing, &session) {
             return Err((refusal, Some(session)));
         }
-        let lifted = Box::pin(self.lift(&session)).await;
+        let lifted = match &session.subject {
+            Subject::Surrogate(surrogate) => Box::pin(self.lift(&session, surrogate)).await,
+            Subject::Patient(_) | Subject::Cohort => Ok((Arc::clone(&session), None)),
+        };
         let (session, veil) = match lifted {
             Ok(lifted) => lifted,
             Err(refusal) => return Err((refusal, Some(session))),
@@ -310,6 +317,12 @@ impl Gate {
         Box::pin(self.refuse(record, caller.told(refusal))).await
     }
 
+    /// What was never understood: its refusal knows no more than its sender, who is told it in full.
+    async fn not_read(&self, trace: &record::Trace, caller: &Caller, refusal: Refusal) -> Answer {
+        let record = trace.denied(&caller.session, Some(&caller.standing), &refusal);
+        Box::pin(self.refuse(record, refusal)).await
+    }
+
     /// A budget is spent: refused like anything else, with an alert the first time.
     async fn over(&self, trace: &record::Trace, caller: &Caller, over: Over) -> Answer {
         let first = over.first;
@@ -318,7 +331,7 @@ impl Gate {
             let phi = trace.phi(&caller.session);
             self.audit.alert_soon(caller.session.tenant.as_str(), refusal.reason.code(), &refusal.says, phi);
         }
-        self.deny(trace, caller, refusal).await
+        self.not_read(trace, caller, refusal).await
     }
 
     /// A refusal is recorded like a release; if that fails the answer is 503, which tells nothing either.

@@ -12,7 +12,7 @@ use super::organisation::Judgement;
 use crate::clock::{RandomError, random};
 use crate::error::Refusal;
 use crate::hex::hex;
-use crate::registry::Standing;
+use crate::registry::{self, Standing};
 
 /// Longest request text kept in a record.
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
@@ -193,9 +193,9 @@ fn kind(interaction: &str) -> Kind {
 
 /// What the decision looked at, sorted by name (S2-21): the sealed part explains itself years later.
 fn attributes(session: &Session, standing: &Standing) -> Vec<(String, String)> {
-    let Standing { integration, approval, .. } = standing;
+    let Standing { integration, approval, role, .. } = standing;
     let pair = |name: &str, value: String| (name.to_owned(), value);
-    vec![
+    let mut out = vec![
         pair("approval.digest", approval.digest.clone()),
         pair("approval.justification", approval.justification.clone()),
         pair("integration.class", integration.class.as_str().to_owned()),
@@ -205,7 +205,12 @@ fn attributes(session: &Session, standing: &Standing) -> Vec<(String, String)> {
         pair("session.expires_at", session.expires_at.to_string()),
         pair("session.purpose_of_use", session.purpose_of_use.clone()),
         pair("session.task", session.task.to_string()),
-    ]
+    ];
+    if let (Some(name), Some(role)) = (&integration.role, role) {
+        out.push(pair("role.name", name.to_string()));
+        out.push(pair("role.digest", registry::role_digest(role)));
+    }
+    out
 }
 
 fn cut(text: &mut String, most: usize) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use domain::audit::Phi;
 use domain::{Millis, Reason, Session, TenantId};
 use fhir::request::{Interaction, SubmissionKind};
+use orgpolicy::Action;
 use policy::{
     Ask, BinaryProof, Consents, Decision, Denial, Finding, PageCursor, Permit, TenantRules, Verdict, WritePermit,
 };
@@ -78,7 +79,7 @@ impl Gate {
         }
         let interaction = match &caller.veil {
             None => interaction,
-            Some(veil) => match Box::pin(self.meant(veil, &rules.public_base, interaction)).await {
+            Some(veil) => match Box::pin(self.meant(veil, rules, interaction)).await {
                 Ok(interaction) => interaction,
                 Err(refusal) => return self.deny(trace, caller, refusal).await,
             },
@@ -243,7 +244,7 @@ impl Gate {
         }
         let (released, report) = match &caller.veil {
             None => (released, None),
-            Some(veil) => match Box::pin(self.veiled(veil, &caller.session, &rules.public_base, released)).await {
+            Some(veil) => match Box::pin(self.veiled(veil, &caller.session, rules, released)).await {
                 Ok(veiled) => veiled,
                 Err(refusal) => return self.deny(trace, caller, refusal).await,
             },
@@ -300,6 +301,11 @@ impl Gate {
 fn exported(caller: &Caller, asked: &Interaction) -> Result<(), Refusal> {
     let Some(Err(why)) = caller.standing.role.as_ref().map(|role| role.exports()) else { return Ok(()) };
     if exports(asked) { Err(Refusal::new(Reason::RoleRefused, why.to_string())) } else { Ok(()) }
+}
+
+/// The same, by the names that policies have for it.
+pub(super) fn is_export(action: Action) -> bool {
+    matches!(action, Action::Everything | Action::Binary)
 }
 
 fn exports(asked: &Interaction) -> bool {

@@ -39,6 +39,11 @@ pub(crate) fn risk(integration: &Integration) -> String {
     canonical::text(parts)
 }
 
+/// The hash of what a role says, which records name it by: SHA-256 of its canonical text, hexadecimal.
+pub fn role_digest(role: &ServiceRole) -> String {
+    sha256(canonical::text(json!(role)).as_bytes())
+}
+
 /// The approval's hash over integration, profile (with its content) and terms (launch modes with their rule text,
 /// lifetime, budgets), and over what the integration's role says, if it names one.
 pub fn subject(integration: &Integration, role: Option<&ServiceRole>, profile: &TaskProfile, terms: &Terms) -> String {

@@ -34,7 +34,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::keys::{KeyError, KeyRing};
 use crate::settings::TenantSettings;
-pub use digest::subject as approval_digest;
+pub use digest::{role_digest, subject as approval_digest};
 use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
 pub use people::{INIT_LIFE, credential_hash};

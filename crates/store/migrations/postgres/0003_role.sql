@@ -24,8 +24,7 @@ CREATE TABLE surrogate (
 );
 CREATE INDEX surrogate_expires ON surrogate (expires_at) WHERE expires_at IS NOT NULL;
 
--- The feed has one kind more. Which kinds there are is the program's to say: it reads none that it does not know, and two
--- migrations that were written side by side need not name each other's.
+-- The feed has one kind more. Which kinds there are is the program's to say: a node that reads one it does not know stops.
 CREATE TABLE feed_entry_open (
     n BIGINT NOT NULL PRIMARY KEY CHECK (n > 0),
     kind TEXT NOT NULL CHECK (length(kind) BETWEEN 1 AND 40),

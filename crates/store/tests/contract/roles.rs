@@ -90,3 +90,19 @@ async fn what_stands_for_a_page_link_is_forgotten_and_nothing_else() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s4_06_many_originals_are_kept_and_found_at_once() {
+    on_every_engine(async |store| {
+        let mine = owner("agent", 1);
+        let one = |at: u8| NewSurrogate { surrogate: format!("many-{at:031}"), ..new(at, at) };
+        let many: Vec<NewSurrogate> = (0..=255).map(one).collect();
+        let kept = store.keep_surrogates(&mine, &many, NOW).await.unwrap();
+        assert_eq!(kept.len(), 256);
+        let tags: Vec<[u8; 16]> = many.iter().map(|new| new.original_tag).collect();
+        assert_eq!(store.find_surrogates(&mine, &tags).await.unwrap(), kept);
+        assert!(many.iter().all(|new| kept.get(&new.original_tag) == Some(&new.surrogate)));
+        assert!(store.find_surrogates(&mine, &[]).await.unwrap().is_empty());
+    })
+    .await;
+}

@@ -1,7 +1,7 @@
 //! What a de-identified session is answered: everything that `policy` released goes through `deid`, and what stands around it is
 //! written anew. There is no way around: an answer that cannot be made safe is refused whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -10,9 +10,10 @@ use domain::audit::AuditRecord;
 use domain::{Reason, Session};
 use fhir::json::{Document, Value, quote_into};
 use fhir::{Id, ResourceType};
-use policy::Released;
+use http::StatusCode;
+use policy::{Released, TenantRules};
 
-use super::{Veil, no_surrogates, year};
+use super::{Veil, no_surrogates, told, year};
 use crate::error::Refusal;
 use crate::gate::Gate;
 use crate::hex::hex;
@@ -22,7 +23,7 @@ use crate::surrogates::{Stood, Told};
 const PLACEHOLDER: &str = "00000000-0000-4000-8000-000000000000";
 
 /// Most originals in one answer that have no surrogate yet: several times a page of 200 with everything it refers to.
-const ORIGINALS_MAX: usize = 5_000;
+const ORIGINALS_MAX: usize = 2_000;
 
 /// How a page link names its token.
 const TOKEN: &str = "?_hilum=";
@@ -59,6 +60,7 @@ impl Report {
 struct Table<'t> {
     told: &'t Told,
     missing: BTreeSet<Stood>,
+    home: [&'t str; 2],
 }
 
 impl Table<'_> {
@@ -73,7 +75,11 @@ impl Table<'_> {
 
 impl Surrogates for Table<'_> {
     fn surrogate(&mut self, original: Original<'_>) -> Result<Id, SurrogateError> {
-        self.of(Stood::from(original))
+        // One thing has one surrogate, however a reference spells where it is.
+        self.of(match original {
+            Original::Instance { base: Some(base), kind, id } if self.home.contains(&base) => Stood::instance(kind, id),
+            other => Stood::from(other),
+        })
     }
 }
 
@@ -83,21 +89,21 @@ impl Gate {
         &self,
         veil: &Veil,
         session: &Session,
-        public_base: &str,
+        rules: &TenantRules,
         released: Released,
     ) -> Result<(Released, Option<Report>), Refusal> {
         if released.status() != 200 {
             if released.counts().released > 0 {
                 return Err(not_safe());
             }
-            let body = released.body().to_vec();
+            let body = in_fixed_words(&released)?;
             return released.veiled(body).map(|released| (released, None)).ok_or_else(not_safe);
         }
         let now = self.clock.now();
         let writing = Writing {
             profile: SAFE_HARBOR.as_ref().ok_or_else(not_safe)?,
             year: year(now)?,
-            base: public_base,
+            home: [&rules.public_base, &rules.upstream_base],
             kind: released.kind(),
             is_list: matches!(released.interaction_name(), "search" | "lastn" | "page"),
         };
@@ -105,13 +111,10 @@ impl Gate {
         let mut told = Told::from([(patient, veil.surrogate.clone())]);
         // Once to see what needs a surrogate, and once with all of them.
         for _ in 0..2 {
-            let mut table = Table { told: &told, missing: BTreeSet::new() };
+            let mut table = Table { told: &told, missing: BTreeSet::new(), home: writing.home };
             let (body, counts) = writing.write(released.body(), &mut table)?;
             let missing = table.missing;
             if missing.is_empty() {
-                if veil.is_told_in(&body) {
-                    return Err(not_safe());
-                }
                 let report = Report { profile: writing.profile.digest, counts };
                 return released.veiled(body).map(|released| (released, Some(report))).ok_or_else(not_safe);
             }
@@ -126,16 +129,44 @@ impl Gate {
     }
 }
 
+/// What is answered in place of data: the status that was found, in words that depend on it alone.
+fn in_fixed_words(released: &Released) -> Result<Vec<u8>, Refusal> {
+    let status = StatusCode::from_u16(released.status()).map_err(|_| not_safe())?;
+    let refusal = Refusal::new(released.reason().unwrap_or(Reason::UpstreamBroken), "");
+    Ok(told(Refusal { status, ..refusal }).outcome())
+}
+
 /// Nothing more is said: what it was that could not be understood may itself be telling.
 fn not_safe() -> Refusal {
     Refusal::new(Reason::DeIdentified, "this answer cannot be de-identified, so nothing of it leaves")
+}
+
+/// Why an entry is in a searchset (R4 SearchEntryMode), in the order in which they are told.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Mode {
+    Match,
+    Include,
+    Outcome,
+}
+
+impl Mode {
+    const ALL: [Self; 3] = [Self::Match, Self::Include, Self::Outcome];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::Include => "include",
+            Self::Outcome => "outcome",
+        }
+    }
 }
 
 /// What one answer is written by.
 struct Writing<'a> {
     profile: &'a Profile,
     year: u16,
-    base: &'a str,
+    /// Our own FHIR base, and the upstream's: what is said to be at either is the upstream's own.
+    home: [&'a str; 2],
     kind: ResourceType,
     is_list: bool,
 }
@@ -178,10 +209,17 @@ impl Writing<'_> {
             quote_into(&mut out, &next);
             out.extend_from_slice(b"}]");
         }
+        // In the order of surrogates, which is none: the upstream's would tell what it goes by, and which of two patients'
+        // surrogates stand for one practitioner.
+        let mut entries: BTreeMap<(Mode, Option<Id>, usize), Vec<u8>> = BTreeMap::new();
+        for (at, entry) in bundle.get("entry").iter().flat_map(Value::elements).enumerate() {
+            let (mode, surrogate, bytes) = self.entry(entry, table, &mut counts)?;
+            entries.insert((mode, surrogate, at), bytes);
+        }
         let mut separator: &[u8] = br#","entry":["#;
-        for entry in bundle.get("entry").iter().flat_map(Value::elements) {
+        for entry in entries.values() {
             out.extend_from_slice(std::mem::replace(&mut separator, b","));
-            self.entry(entry, table, &mut out, &mut counts)?;
+            out.extend_from_slice(entry);
         }
         out.extend_from_slice(if separator == b"," { b"]}" } else { b"}" });
         Ok((out, counts))
@@ -191,28 +229,28 @@ impl Writing<'_> {
         &self,
         entry: Value<'_>,
         table: &mut Table<'_>,
-        out: &mut Vec<u8>,
         counts: &mut Counts,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(Mode, Option<Id>, Vec<u8>), Refusal> {
         let resource = entry.get("resource").ok_or_else(not_safe)?;
         let name = resource.get_str("resourceType").ok_or_else(not_safe)?;
         let kind: ResourceType = name.parse().map_err(|_| not_safe())?;
         let mode = entry.get("search").and_then(|search| search.get_str("mode")).ok_or_else(not_safe)?;
-        let mode = ["match", "include", "outcome"].into_iter().find(|known| *known == mode).ok_or_else(not_safe)?;
-        out.push(b'{');
-        if mode != "outcome" {
+        let mode = Mode::ALL.into_iter().find(|known| known.as_str() == mode).ok_or_else(not_safe)?;
+        let (mut out, mut called) = (b"{".to_vec(), None);
+        if mode != Mode::Outcome {
             let id = resource.get_str("id").ok_or_else(not_safe)?;
             let surrogate = table.of(Stood::instance(kind, &id)).map_err(|_| not_safe())?;
             out.extend_from_slice(br#""fullUrl":"#);
-            quote_into(out, &format!("{}/{kind}/{surrogate}", self.base));
+            quote_into(&mut out, &format!("{}/{kind}/{surrogate}", self.home[0]));
             out.push(b',');
+            called = Some(surrogate);
         }
         out.extend_from_slice(br#""resource":"#);
         out.extend(self.resource(kind, resource, table, counts)?);
         out.extend_from_slice(br#","search":{"mode":""#);
-        out.extend_from_slice(mode.as_bytes());
+        out.extend_from_slice(mode.as_str().as_bytes());
         out.extend_from_slice(br#""}}"#);
-        Ok(())
+        Ok((mode, called, out))
     }
 
     /// The link to the next page, its token exchanged. One of another form is no link of ours, and leaving it out would look
@@ -223,7 +261,7 @@ impl Writing<'_> {
         let next = links.find(|link| link.get("relation").is_some_and(|relation| relation.is_str("next")));
         let Some(next) = next else { return Ok(None) };
         let url = next.get_str("url").ok_or_else(not_safe)?;
-        let address = format!("{}/{}{TOKEN}", self.base, self.kind);
+        let address = format!("{}/{}{TOKEN}", self.home[0], self.kind);
         let token = url.strip_prefix(address.as_str()).ok_or_else(not_safe)?;
         let handle = table.of(Stood::Page(token.to_owned())).map_err(|_| not_safe())?;
         Ok(Some(format!("{address}{handle}")))
@@ -238,8 +276,9 @@ mod tests {
 
     fn write(body: &str, told: &Told, is_list: bool) -> (Option<String>, BTreeSet<Stood>) {
         let profile = SAFE_HARBOR.as_ref().unwrap();
-        let writing = Writing { profile, year: 2026, base: BASE, kind: ResourceType::OBSERVATION, is_list };
-        let mut table = Table { told, missing: BTreeSet::new() };
+        let home = [BASE, "https://ehr.example/fhir"];
+        let writing = Writing { profile, year: 2026, home, kind: ResourceType::OBSERVATION, is_list };
+        let mut table = Table { told, missing: BTreeSet::new(), home };
         let done = writing.write(body.as_bytes(), &mut table).ok().map(|(body, _)| String::from_utf8(body).unwrap());
         (done, table.missing)
     }
@@ -282,6 +321,54 @@ mod tests {
         assert_eq!(entry["resource"]["effectiveDateTime"], "2024");
         assert_eq!(entry["resource"]["code"]["coding"][0]["code"], "8302-2");
         assert_eq!(page["entry"][1]["resource"]["issue"][0]["code"], "suppressed");
+    }
+
+    #[test]
+    fn one_thing_has_one_surrogate_however_a_reference_spells_where_it_is() {
+        for (reference, expected) in [
+            ("Patient/CANARY-P", Stood::instance(ResourceType::PATIENT, "CANARY-P")),
+            ("https://gate/mercy/fhir/Patient/CANARY-P", Stood::instance(ResourceType::PATIENT, "CANARY-P")),
+            ("https://ehr.example/fhir/Patient/CANARY-P", Stood::instance(ResourceType::PATIENT, "CANARY-P")),
+            (
+                "https://elsewhere/fhir/Patient/CANARY-P",
+                Stood::Instance {
+                    base: Some("https://elsewhere/fhir".into()),
+                    kind: ResourceType::PATIENT,
+                    id: "CANARY-P".into(),
+                },
+            ),
+        ] {
+            let page = PAGE.replace(r#"{"reference":"Patient/CANARY-P""#, &format!(r#"{{"reference":"{reference}""#));
+            let (_, missing) = write(&page, &Told::new(), true);
+            assert!(missing.contains(&expected), "{reference}: {}", missing.len());
+        }
+    }
+
+    #[test]
+    fn entries_come_in_the_order_of_their_surrogates_matches_first() {
+        let entry = |kind: &str, id: &str, mode: &str| {
+            format!(r#"{{"search":{{"mode":"{mode}"}},"resource":{{"resourceType":"{kind}","id":"{id}"}}}}"#)
+        };
+        let surrogate = |at: usize| -> Id { format!("{at:08}-0000-4000-8000-000000000000").parse().unwrap() };
+        let told = Told::from([
+            (Stood::instance(ResourceType::OBSERVATION, "a"), surrogate(9)),
+            (Stood::instance(ResourceType::OBSERVATION, "b"), surrogate(8)),
+            (Stood::instance(ResourceType::PRACTITIONER, "a"), surrogate(2)),
+            (Stood::instance(ResourceType::PRACTITIONER, "b"), surrogate(1)),
+        ]);
+        let entries = [
+            entry("Observation", "a", "match"),
+            entry("Practitioner", "a", "include"),
+            entry("Observation", "b", "match"),
+            entry("Practitioner", "b", "include"),
+        ];
+        let page = format!(r#"{{"resourceType":"Bundle","type":"searchset","entry":[{}]}}"#, entries.join(","));
+        let (text, missing) = write(&page, &told, true);
+        assert!(missing.is_empty());
+        let page: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+        let ids: Vec<&str> =
+            page["entry"].as_array().unwrap().iter().map(|entry| entry["resource"]["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, [8, 9, 1, 2].map(surrogate).iter().map(Id::as_str).collect::<Vec<_>>());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use fhir::params::{self, ParamKind, SearchParam};
 use fhir::references::{self, Reference};
 use fhir::request::{Interaction, Modifier, Param, Search};
 use fhir::{Id, ResourceType};
+use policy::TenantRules;
 
 use super::{Veil, no_surrogates, year};
 use crate::error::Refusal;
@@ -23,6 +24,16 @@ const NOBODY: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 /// Most surrogates in one request; each is looked up.
 const NAMES_MAX: usize = 100;
 
+/// By what a request is judged.
+struct Bounds<'a> {
+    /// Our own FHIR base.
+    base: &'a str,
+    /// The oldest year that is told.
+    oldest: i32,
+    /// Types that are nobody's, whose resources the sessions of many patients come across.
+    shared: &'a BTreeSet<ResourceType>,
+}
+
 /// What the surrogates of a request stand for.
 type Meant = BTreeMap<String, Stood>;
 
@@ -31,11 +42,16 @@ impl Gate {
     pub(in crate::gate) async fn meant(
         &self,
         veil: &Veil,
-        public_base: &str,
+        rules: &TenantRules,
         asked: Interaction,
     ) -> Result<Interaction, Refusal> {
-        check(&asked, public_base, deid::oldest_year(year(self.clock.now())?))?;
-        let names = named(&asked, public_base);
+        let bounds = Bounds {
+            base: &rules.public_base,
+            oldest: deid::oldest_year(year(self.clock.now())?),
+            shared: &rules.shared,
+        };
+        check(&asked, &bounds)?;
+        let names = named(&asked, bounds.base);
         if names.len() > NAMES_MAX {
             return Err(Refusal::new(Reason::TooCostly, "this names too many resources; ask for fewer at once"));
         }
@@ -44,7 +60,7 @@ impl Gate {
             let original = self.surrogates.original(&veil.owner, &name).await.map_err(no_surrogates)?;
             meant.extend(original.map(|original| (name, original)));
         }
-        rewritten(asked, public_base, &meant)
+        rewritten(asked, bounds.base, &meant)
     }
 }
 
@@ -57,12 +73,12 @@ fn not_offered(param: &str) -> Refusal {
 }
 
 /// Whether it may be asked at all.
-fn check(asked: &Interaction, base: &str, oldest: i32) -> Result<(), Refusal> {
+fn check(asked: &Interaction, bounds: &Bounds<'_>) -> Result<(), Refusal> {
     match asked {
         // Answered by the gate itself, or refused by `policy` where it is an entry of a batch.
         Interaction::Capabilities => Ok(()),
         Interaction::Read { .. } | Interaction::Page { .. } => Ok(()),
-        Interaction::Search(search) => check_search(search, base, oldest),
+        Interaction::Search(search) => check_search(search, bounds),
         Interaction::Vread { .. }
         | Interaction::History(_)
         | Interaction::Everything(_)
@@ -74,25 +90,30 @@ fn check(asked: &Interaction, base: &str, oldest: i32) -> Result<(), Refusal> {
     }
 }
 
-fn check_search(search: &Search, base: &str, oldest: i32) -> Result<(), Refusal> {
+fn check_search(search: &Search, bounds: &Bounds<'_>) -> Result<(), Refusal> {
     if let Some(inference) = search.inference.first() {
         return Err(not_offered(&inference.param));
     }
     for param in &search.params {
         let known = params::find(search.kind, param.name).ok_or_else(|| not_offered(param.name))?;
-        if !fits(search.kind, known, param, base, oldest) {
+        if !fits(search.kind, known, param, bounds) {
             return Err(not_offered(param.name));
         }
     }
-    for (name, _) in &search.sort {
-        let known = params::find(search.kind, name).filter(|known| is_orderly(search.kind, known));
-        known.ok_or_else(|| not_offered(&format!("_sort={name}")))?;
+    // An order tells what it goes by: of dates more than their year, of names something of them.
+    if !search.sort.is_empty() {
+        return Err(not_offered("_sort"));
+    }
+    // All of them, in an order that is the same for every patient, would lead from the surrogates of one to those of another.
+    if bounds.shared.contains(&search.kind) && !search.params.iter().any(|param| param.name == "_id") {
+        return Err(refused(format!("a de-identified session searches {} by `_id` only", search.kind)));
     }
     Ok(())
 }
 
 /// Whether the parameter is one by which nobody can be told from others but by what they have, and its values are such too.
-fn fits(kind: ResourceType, known: &SearchParam, param: &Param, base: &str, oldest: i32) -> bool {
+fn fits(kind: ResourceType, known: &SearchParam, param: &Param, bounds: &Bounds<'_>) -> bool {
+    let &Bounds { base, oldest, .. } = bounds;
     let each = |fits: &dyn Fn(&str) -> bool| param.values.iter().all(|value| fits(value));
     let is_truth = |value: &str| matches!(value, "true" | "false");
     match (param.kind, param.modifier) {
@@ -120,15 +141,6 @@ pub(in crate::gate) fn is_offered(kind: ResourceType, known: &SearchParam) -> bo
     }
 }
 
-/// Whether results may be put in order by it: an order by names or ids tells something of them.
-fn is_orderly(kind: ResourceType, known: &SearchParam) -> bool {
-    match known.kind {
-        ParamKind::Token => tells_nobody(kind, known),
-        ParamKind::Date => known.name != "_lastUpdated",
-        _ => false,
-    }
-}
-
 /// Whether a token is looked for in codes and booleans alone: never in an Identifier, a ContactPoint or an id.
 fn tells_nobody(kind: ResourceType, param: &SearchParam) -> bool {
     !param.paths.is_empty() && param.paths.iter().all(|path| ends_in_code(kind, path.elements))
@@ -147,18 +159,19 @@ fn ends_in_code(kind: ResourceType, names: &[&str]) -> bool {
     ends
 }
 
-/// `system|code`, or a code alone; both must be public.
+/// `system|code`, or a code alone; both must be public. Digits alone are too much like a number that somebody was given.
 fn is_public(value: &str) -> bool {
     match value.split_once('|') {
         Some((system, code)) => !system.is_empty() && deid::is_public_code(Some(system), code),
-        None => deid::is_public_code(None, value),
+        None => value.bytes().any(|byte| !byte.is_ascii_digit()) && deid::is_public_code(None, value),
     }
 }
 
-/// A year and nothing finer, in which nobody can have been born whose age is not told.
+/// A year and nothing finer, in which nobody can have been born whose age is not told. Not `ap`: how near is near enough is the
+/// upstream's to say, and goes by days.
 fn is_year(value: &str, oldest: i32) -> bool {
     let year = match value.split_at_checked(2) {
-        Some(("eq" | "ne" | "gt" | "lt" | "ge" | "le" | "sa" | "eb" | "ap", rest)) => rest,
+        Some(("eq" | "ne" | "gt" | "lt" | "ge" | "le" | "sa" | "eb", rest)) => rest,
         _ => value,
     };
     let plain = year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit());
@@ -273,8 +286,12 @@ mod tests {
         fhir::request::read(&Raw::plain(Method::Get, path, query)).unwrap_or_else(|why| panic!("{path}: {}", why.what))
     }
 
+    fn bounds(shared: &BTreeSet<ResourceType>) -> Bounds<'_> {
+        Bounds { base: BASE, oldest: 1937, shared }
+    }
+
     fn is_allowed(path: &str) -> bool {
-        check(&read(path), BASE, 1937).is_ok()
+        check(&read(path), &bounds(&BTreeSet::from([ResourceType::PRACTITIONER]))).is_ok()
     }
 
     #[test]
@@ -285,7 +302,10 @@ mod tests {
             "/Observation?code=8302-2&status=final",
             "/Observation?category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs",
             "/Observation?date=2024",
-            "/Observation?date=ge2020&date=lt2024&_sort=-date&_count=1",
+            "/Observation?date=ge2020&date=lt2024&_count=1",
+            "/Observation?date=sa2020&date=eb2024&date=ne2022",
+            format!("/Practitioner?_id={TWO}").as_str(),
+            "/Encounter?status=finished",
             "/Observation?status:not=cancelled",
             "/Observation/$lastn?category=vital-signs",
             format!("/Observation?subject=Patient/{ONE}").as_str(),
@@ -326,6 +346,13 @@ mod tests {
             "/Observation?value-quantity=90",
             "/Observation?value-string=Smith",
             "/Observation?subject:Patient.name=Smith",
+            "/Observation?date=ap2024",
+            "/Observation?code=38341003",
+            "/Practitioner",
+            "/Practitioner?active=true",
+            "/Observation?_sort=date",
+            "/Observation?_sort=-date",
+            "/Observation?_sort=status",
             "/Observation?_sort=_id",
             "/Observation?_sort=_lastUpdated",
             "/Patient?_sort=family",
@@ -337,7 +364,7 @@ mod tests {
             // Some are refused before it comes to that.
             let (bare, query) = path.split_once('?').map_or((path, None), |(bare, query)| (bare, Some(query)));
             let Ok(asked) = fhir::request::read(&Raw::plain(Method::Get, bare, query)) else { continue };
-            let refusal = check(&asked, BASE, 1937).err();
+            let refusal = check(&asked, &bounds(&BTreeSet::from([ResourceType::PRACTITIONER]))).err();
             assert_eq!(refusal.map(|refusal| refusal.reason), Some(Reason::DeIdentified), "{path}");
         }
     }

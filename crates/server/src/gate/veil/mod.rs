@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use domain::{Millis, Reason, Session, SessionId, Subject};
 use fhir::{Id, ResourceType};
+use http::StatusCode;
 use parking_lot::Mutex;
 use store::SurrogateOwner;
 
@@ -23,9 +24,6 @@ use crate::surrogates::{Stood, SurrogatesFailed};
 
 /// Sessions remembered at once; past it those that are over go, and then all: they are only looked up again.
 const SESSIONS_MAX: usize = 100_000;
-
-/// Ids shorter than this stand in any text by chance, and are not looked for there.
-const TELLING_CHARS_MIN: usize = 8;
 
 /// What stands between a de-identified session and its patient.
 pub(super) struct Veil {
@@ -66,27 +64,50 @@ impl Lifted {
     }
 }
 
-impl Veil {
-    /// A refusal as its caller is told it. What names the patient is said in other words; the record has it as it was.
-    pub(super) fn told(&self, refusal: Refusal) -> Refusal {
-        let names = |text: &str| text.contains(self.patient.as_str());
-        if !names(&refusal.says) && !refusal.scope.as_deref().is_some_and(names) {
-            return refusal;
-        }
-        Refusal { says: "this is refused".to_owned(), scope: None, ..refusal }
-    }
+/// A refusal as a de-identified session is told it: in words that depend on the reason alone, whatever was found and whatever
+/// it is about. To look for the patient's id in a text and to change that text only then would tell the id to whoever guesses
+/// it. The record has the refusal as it was.
+pub(super) fn told(refusal: Refusal) -> Refusal {
+    let says = match refusal.reason {
+        // Written here and in `ask`, of nothing but what was asked; a role's refusals name the role's own words.
+        Reason::DeIdentified | Reason::RoleRefused => return Refusal { scope: None, ..refusal },
+        reason => in_fixed_words(reason, refusal.status),
+    };
+    Refusal { says: says.to_owned(), scope: None, ..refusal }
+}
 
-    /// Whether the patient's id stands in a text that is about to leave.
-    fn is_told_in(&self, body: &[u8]) -> bool {
-        let id = self.patient.as_str().as_bytes();
-        id.len() >= TELLING_CHARS_MIN && body.windows(id.len()).any(|part| part == id)
+/// What is said for a reason.
+fn in_fixed_words(reason: Reason, status: StatusCode) -> &'static str {
+    match reason {
+        Reason::ScopeInsufficient | Reason::TypeUnexpected | Reason::TypeNotShared | Reason::OperationRefused => {
+            "the scopes of this session do not open this"
+        }
+        Reason::OtherPatient => "this is about another patient than the session's; its own stands in the token",
+        Reason::InferenceRefused | Reason::NotSupported => "this is not offered; see docs/roles.md for what is",
+        Reason::PageInvalid => "the page link is not valid; start the search again",
+        Reason::TooCostly => "this would take too much; ask for less at once",
+        Reason::Policy => "the policies of this organisation do not allow this",
+        Reason::SessionEnded | Reason::IntegrationInactive | Reason::ApprovalMissing => {
+            "the session has ended; start a new one"
+        }
+        _ => match status {
+            StatusCode::BAD_REQUEST => "this cannot be understood",
+            StatusCode::NOT_FOUND => "no such resource for this session",
+            StatusCode::BAD_GATEWAY => "the upstream's answer cannot be used",
+            StatusCode::SERVICE_UNAVAILABLE => "this cannot be done now; try again",
+            StatusCode::TOO_MANY_REQUESTS => "a budget of this session is spent",
+            _ => "this is refused",
+        },
     }
 }
 
 impl Gate {
-    /// A session with the patient its surrogate stands for, and the veil it is seen through; any other session as it is.
-    pub(super) async fn lift(&self, told: &Arc<Session>) -> Result<(Arc<Session>, Option<Arc<Veil>>), Refusal> {
-        let Subject::Surrogate(surrogate) = &told.subject else { return Ok((Arc::clone(told), None)) };
+    /// A session with the patient its surrogate stands for, and the veil it is seen through.
+    pub(super) async fn lift(
+        &self,
+        told: &Arc<Session>,
+        surrogate: &Id,
+    ) -> Result<(Arc<Session>, Option<Arc<Veil>>), Refusal> {
         if let Some((session, veil)) = self.lifted.get(told) {
             return Ok((session, Some(veil)));
         }
