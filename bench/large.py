@@ -103,12 +103,12 @@ def prepare(bench):
     (bench.folder / "post.lua").write_text(POST.format(body=bench.folder / "parts.json") + script)
 
 
-def cost(bench, tool):
-    """CPU of verifying the 2 MB searchset, against a strict parse of it, on the subject's core."""
-    done = subprocess.run(["taskset", "-c", str(bench.subject_core), str(tool), str(bench.folder / "large.json"), bench.upstream],
+def cost(bench, tool, name="large.json"):
+    """CPU of what a tool does to an answer, against a strict parse of it, on the subject's core."""
+    done = subprocess.run(["taskset", "-c", str(bench.subject_core), str(tool), str(bench.folder / name), bench.upstream],
                           capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"verify-cost: {done.stderr}")
+        raise SystemExit(f"{tool.name}: {done.stderr}")
     return json.loads(done.stdout)
 
 
