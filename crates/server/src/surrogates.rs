@@ -131,7 +131,7 @@ impl SurrogateTable {
         found.get(&tag).map(|text| text.parse().map_err(|_| SurrogatesFailed)).transpose()
     }
 
-    /// The surrogates of all these originals; those that have none get a new one, all in one transaction. What stands for a page
+    /// The surrogates of all these originals; those that have none get a new one. What stands for a page
     /// link is forgotten after `pages_until`.
     ///
     /// # Errors
@@ -166,20 +166,24 @@ impl SurrogateTable {
         Ok(told)
     }
 
-    /// What a text stands for in this table; nothing if it is no surrogate of it, whatever else it is.
+    /// What these texts stand for in this table; one that is no surrogate of it, whatever else it is, is left out.
     ///
     /// # Errors
     /// [`SurrogatesFailed`], also where what is stored does not open.
-    pub async fn original(&self, owner: &SurrogateOwner, surrogate: &str) -> Result<Option<Stood>, SurrogatesFailed> {
-        if surrogate.len() != SURROGATE_CHARS {
-            return Ok(None);
+    pub async fn originals(
+        &self,
+        owner: &SurrogateOwner,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Stood>, SurrogatesFailed> {
+        let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.len() == SURROGATE_CHARS).collect();
+        let found = self.store.find_originals(owner, &names).await.map_err(|why| failed(&why))?;
+        let mut out = BTreeMap::new();
+        for (surrogate, sealed) in found {
+            let plain = self.keys.open_row(owner.tenant.as_str(), &label(owner, &surrogate), &sealed);
+            let text = plain.ok().and_then(|plain| String::from_utf8(plain).ok()).ok_or(SurrogatesFailed)?;
+            out.insert(surrogate, Stood::decode(&text).ok_or(SurrogatesFailed)?);
         }
-        let Some(sealed) = self.store.find_original(owner, surrogate).await.map_err(|why| failed(&why))? else {
-            return Ok(None);
-        };
-        let plain = self.keys.open_row(owner.tenant.as_str(), &label(owner, surrogate), &sealed);
-        let text = plain.ok().and_then(|plain| String::from_utf8(plain).ok()).ok_or(SurrogatesFailed)?;
-        Stood::decode(&text).map(Some).ok_or(SurrogatesFailed)
+        Ok(out)
     }
 
     fn tag(&self, owner: &SurrogateOwner, original: &Stood) -> Result<[u8; 16], SurrogatesFailed> {

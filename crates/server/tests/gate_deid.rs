@@ -10,6 +10,7 @@
 
 mod support;
 
+use demo_ehr::Fault;
 use domain::{Session, Subject};
 use serde_json::{Value, json};
 use server::audit::{Filter, PhiAccess};
@@ -121,7 +122,15 @@ async fn s4_06_no_byte_of_who_it_is_about_leaves() {
     assert!(patient["meta"]["security"].to_string().contains("PSEUDED"));
     let written = record(&gate).await;
     assert!(written.contains(PATIENT) && written.contains("deid.profile"), "the sealed part knows: {written}");
-    assert!(written.contains("role.name") && written.contains("role.digest"), "and under what: {written}");
+    let attributes: Value = serde_json::from_str(&written).unwrap();
+    let named = |name: &str| {
+        let pairs = attributes.pointer("/phi/attributes").and_then(Value::as_array).cloned().unwrap_or_default();
+        let found = pairs.into_iter().find(|pair| pair[0] == name);
+        found.and_then(|pair| pair[1].as_str().map(str::to_owned)).unwrap_or_else(|| panic!("no {name}: {written}"))
+    };
+    assert!(named("role.name").starts_with("r-"));
+    let role = server::registry::role_digest(&serde_json::from_str(DE_IDENTIFIED).unwrap());
+    assert_eq!((named("role.digest"), role.len()), (role.clone(), 64));
 
     let found =
         ask(&gate, &token, &format!("Observation?patient=Patient/{me}&code=http://loinc.org|8302-2&date=2025")).await;
@@ -236,10 +245,14 @@ async fn s4_06_a_real_id_is_nobodys_and_nothing_else_is_asked() {
         "Observation?code=Smith".to_owned(),
         "Patient?_sort=family".to_owned(),
         "Observation?_sort=-date".to_owned(),
+        "Observation/$lastn?max=3".to_owned(),
         "Observation?date=ap2025".to_owned(),
         "Practitioner".to_owned(),
+        "Practitioner?active=true".to_owned(),
     ] {
         let reply = ask(&gate, &token, &path).await;
+        let ordered = reply.status == 400 && reply.text().contains("leave out `_sort`");
+        assert_eq!(ordered, path.contains("_sort") || path.contains("max="), "{path}: {}", reply.text());
         assert!(matches!(reply.status, 400 | 403), "{path}: {} {}", reply.status, reply.text());
         assert!(gate.codes().await.last().is_some_and(|code| code == "de-identified"), "{path}");
     }
@@ -368,5 +381,220 @@ async fn s4_06_no_refusal_tells_whether_it_is_about_the_patient() {
         assert_eq!((one.status, one.text()), (other.status, other.text()), "{path}");
         let challenge = |reply: &Reply| reply.headers.get("www-authenticate").cloned();
         assert_eq!(challenge(&one), challenge(&other), "{path}");
+    }
+}
+
+/// The same is said whether a guess is right or not, in whatever place of a request it stands (the texts of refusals were an oracle).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_06_no_refusal_tells_a_real_id_from_any_other() {
+    let gate = Gate::start().await;
+    plant(&gate);
+    let session = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+    let token = gate.sign(&session, |_| {});
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/fhir+json")];
+    let places = [
+        "Observation?GUESS=x",
+        "Observation?patient=GUESS",
+        "Observation?patient=Patient/GUESS",
+        "Observation?patient=http://gate.test/mercy/fhir/Patient/GUESS",
+        "Observation?subject:Patient=GUESS",
+        "Observation?code=GUESS",
+        "Observation?code=http://loinc.org|GUESS",
+        "Observation?date=GUESS",
+        "Observation?_sort=GUESS",
+        "Observation?_include=Observation:GUESS",
+        "Observation?_elements=GUESS",
+        "Observation?_count=GUESS",
+        "Observation?_id=GUESS",
+        "Observation?_hilum=GUESS",
+        "Observation?patient.name=GUESS",
+        "Observation?encounter=GUESS",
+        "Observation/GUESS",
+        "Patient/GUESS",
+        "Patient/GUESS/Observation",
+        "Patient/GUESS/_history",
+        "Patient/GUESS/_history/1",
+        "Patient/GUESS/$everything",
+        "Patient/GUESS/GUESS",
+        "Patient?_id=GUESS",
+        "Patient?identifier=GUESS",
+        "Patient?_id=GUESS&_revinclude=Observation:subject",
+        "GUESS",
+        "Binary/GUESS",
+    ];
+    // Of the patient, of nobody, and of somebody else.
+    for place in places {
+        let mut said = Vec::new();
+        for guess in [PATIENT, "canary-patient-7732", "P2"] {
+            // Each of them is one of few that may be absent, so each guess has a session of its own.
+            let other = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+            let token = gate.sign(&other, |_| {});
+            let path = place.replace("GUESS", guess);
+            gate.upstream.requests.clear();
+            let reply = gate.get(&token, &path).await;
+            // What was never understood may come back to its sender, and nothing else.
+            let text = reply.text().replace(guess, "GUESS");
+            let headers: Vec<_> = reply
+                .headers
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "date" | "content-length"))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            said.push((reply.status, headers, gate.upstream.requests.take().len(), text));
+        }
+        assert!(said.iter().all(|one| *one == said[0]), "{place}: {said:?}");
+    }
+    for method in ["PUT", "DELETE", "PATCH", "HEAD", "POST"] {
+        let mut said = Vec::new();
+        for guess in [PATIENT, "canary-patient-7732", "P2"] {
+            let body = json!({ "resourceType": "Patient", "id": guess }).to_string();
+            let reply = gate.send(method, &format!("Patient/{guess}"), &headers, &body).await;
+            said.push((reply.status, gate.upstream.requests.take().len(), reply.text().replace(guess, "GUESS")));
+        }
+        assert!(said.iter().all(|one| *one == said[0]), "{method}: {said:?}");
+    }
+    let batch = |guess: &str| {
+        let urls = [
+            format!("Patient/{guess}"),
+            format!("Observation?{guess}=1"),
+            format!("Observation?patient={guess}"),
+            "metadata".into(),
+        ];
+        let entries: Vec<Value> =
+            urls.iter().map(|url| json!({ "request": { "method": "GET", "url": url } })).collect();
+        json!({ "resourceType": "Bundle", "type": "batch", "entry": entries }).to_string()
+    };
+    let other = "canary-patient-7732";
+    let one = gate.send("POST", "", &headers, &batch(PATIENT)).await;
+    let two = gate.send("POST", "", &headers, &batch(other)).await;
+    assert_eq!((one.status, one.text().replace(PATIENT, other)), (two.status, two.text()));
+}
+
+/// Nothing that an upstream says of its own leaves, in whatever state it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_06_what_an_upstream_says_in_place_of_data_stays_here() {
+    let gate = Gate::start().await;
+    plant(&gate);
+    let session = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+    let (token, me) = (gate.sign(&session, |_| {}), surrogate(&session));
+    let mut seen = std::collections::BTreeSet::new();
+    let says = "CANARY of canary-patient-7731";
+    let faults = [400, 401, 403, 404, 410, 422, 429, 500, 503].map(Fault::Status).into_iter().chain([
+        Fault::StackTrace(says.into()),
+        Fault::OutcomeWith200,
+        Fault::Html,
+        Fault::Xml,
+        Fault::Gone,
+        Fault::MalformedJson,
+        Fault::TruncatedJson(300),
+        Fault::Redirect("https://canary.example/Patient/canary-patient-7731".into()),
+        Fault::BundleType("CANARY".into()),
+        Fault::ContentType("text/CANARY".into()),
+        Fault::NotModified,
+    ]);
+    for fault in faults {
+        gate.upstream.faults.only(fault.clone());
+        for path in
+            [format!("Patient/{me}"), "Observation?code=8302-2".to_owned(), "Observation/$lastn?code=8302-2".to_owned()]
+        {
+            let reply = ask(&gate, &token, &path).await;
+            // Two that do not concern every answer.
+            let is_data = match fault {
+                Fault::BundleType(_) => path.starts_with("Patient"),
+                Fault::Gone => !path.starts_with("Patient"),
+                _ => false,
+            };
+            assert_eq!(reply.status == 200, is_data, "{fault:?} {path}: {}", reply.text());
+            seen.insert(reply.status);
+        }
+    }
+    for fault in [
+        Fault::OddHeaders,
+        Fault::NextLink("https://canary.example/Observation?canary-patient-7731".into()),
+        Fault::SelfLink("https://canary.example/Observation?canary-patient-7731".into()),
+        Fault::FullUrl("Observation/canary".into()),
+        Fault::Total(7731),
+        Fault::EtagOnly,
+    ] {
+        gate.upstream.faults.only(fault);
+        for path in [format!("Patient/{me}"), "Observation?code=8302-2".to_owned()] {
+            assert!(!ask(&gate, &token, &path).await.text().contains("7731"), "{path}");
+        }
+    }
+    assert!(seen.len() > 2, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_06_one_thing_has_one_surrogate_and_a_shared_one_is_found_by_it_alone() {
+    let gate = Gate::start().await;
+    plant(&gate);
+    let session = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+    let token = gate.sign(&session, |_| {});
+    let bases =
+        [gate.tenant().upstream.fhir.trim_end_matches('/').to_owned(), "http://gate.test/mercy/fhir".to_owned()];
+    for (number, base) in bases.iter().enumerate() {
+        let mut turned = gate.upstream.resource("Observation", &format!("canary-observation-{}", number + 1)).unwrap();
+        turned["performer"][0]["reference"] = json!(format!("{base}/Practitioner/canary-doctor"));
+        gate.upstream.put(turned);
+    }
+    let found = ask(&gate, &token, "Observation?code=8302-2&_include=Observation:performer").await;
+    let bundle = found.json();
+    let entries = bundle["entry"].as_array().unwrap();
+    let performers: std::collections::BTreeSet<&str> =
+        entries.iter().filter_map(|entry| entry["resource"]["performer"][0]["reference"].as_str()).collect();
+    assert_eq!(performers.len(), 1, "{}", found.text());
+    let doctor = *performers.first().unwrap();
+    assert_eq!(ask(&gate, &token, doctor).await.status, 200);
+    let (_, id) = doctor.split_once('/').unwrap();
+    let by_id = ask(&gate, &token, &format!("Practitioner?_id={id}")).await;
+    assert_eq!((by_id.status, by_id.entries()), (200, vec![doctor.to_owned()]), "{}", by_id.text());
+    let ids: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry["search"]["mode"] == "match")
+        .map(|entry| entry["resource"]["id"].as_str().unwrap())
+        .collect();
+    assert!(ids.is_sorted(), "in the order of surrogates, which is nobody's: {ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s4_06_no_version_and_no_time_is_told_by_a_condition() {
+    let gate = Gate::start().await;
+    plant(&gate);
+    let session = gate.session_in(DE_IDENTIFIED, PATIENT, KALL).await;
+    let (token, me) = (gate.sign(&session, |_| {}), surrogate(&session));
+    let bearer = format!("Bearer {token}");
+    for (name, value) in [
+        ("if-none-match", "*"),
+        ("if-none-match", "W/\"1\""),
+        ("if-modified-since", "Wed, 01 Jan 2020 00:00:00 GMT"),
+        ("if-modified-since", "Wed, 01 Jan 2098 00:00:00 GMT"),
+        ("accept", "application/json"),
+        ("accept", "application/fhir+json; fhirVersion=4.0"),
+        ("prefer", "return=representation"),
+    ] {
+        let headers = [("authorization", bearer.as_str()), (name, value)];
+        let reply = silent(name, gate.send("GET", &format!("Patient/{me}"), &headers, "").await);
+        assert_eq!(reply.status, 200, "{name}: {value}: {}", reply.text());
+    }
+    for (accept, status) in [("application/fhir+xml", 406), ("text/html", 406)] {
+        let headers = [("authorization", bearer.as_str()), ("accept", accept)];
+        let reply = silent(accept, gate.send("GET", &format!("Patient/{me}"), &headers, "").await);
+        assert_eq!(reply.status, status, "{accept}");
+    }
+    for view in [
+        "_summary=true",
+        "_summary=text",
+        "_summary=data",
+        "_summary=count",
+        "_elements=id",
+        "_elements=name,birthDate",
+        "_pretty=true",
+    ] {
+        let reply = ask(&gate, &token, &format!("Observation?code=8302-2&{view}")).await;
+        assert!(matches!(reply.status, 200 | 400), "{view}: {}", reply.text());
+        let reply = ask(&gate, &token, &format!("Patient/{me}?{view}")).await;
+        assert!(matches!(reply.status, 200 | 400), "{view}: {}", reply.text());
+        assert!(!reply.text().contains("total"), "{view}");
     }
 }

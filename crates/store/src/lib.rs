@@ -32,7 +32,7 @@ pub use registry::{
 };
 pub use roles::{PutRole, RoleRow};
 pub use sessions::{Ended, SessionFilter, SessionRow};
-pub use surrogates::{NewSurrogate, SurrogateOwner, Surrogates};
+pub use surrogates::{NewSurrogate, Originals, SurrogateOwner, Surrogates};
 pub use tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, Ticket, UsedAssertion};
 
 use engine::Pool;

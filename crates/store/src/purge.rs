@@ -8,6 +8,7 @@ use crate::{Store, StoreError};
 /// Most rows removed from each table in one call.
 const ROWS_MAX: i64 = 1_000;
 /// How long an assertion, ticket, API token or page link's surrogate is kept after it expired: clocks of nodes may differ by this much.
+/// So long at least a surrogate of an integration that has ended is.
 const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
 /// How long a session's row is kept after its token expired; the ledger keeps what happened in it.
 const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
@@ -33,6 +34,11 @@ const SEEN: Statement<2> = Statement::new(
 const SURROGATES: Statement<2> = Statement::new(
     "DELETE FROM surrogate WHERE surrogate IN (SELECT surrogate FROM surrogate WHERE expires_at < $1 LIMIT $2)",
 );
+const ENDED: Statement<2> = Statement::new(
+    "DELETE FROM surrogate WHERE surrogate IN
+       (SELECT surrogate FROM surrogate WHERE created_at < $1
+          AND (tenant, integration) IN (SELECT tenant, id FROM integration WHERE status = 'ended') LIMIT $2)",
+);
 const FEED: Statement<2> =
     Statement::new("DELETE FROM feed_entry WHERE n IN (SELECT n FROM feed_entry WHERE at < $1 ORDER BY n LIMIT $2)");
 
@@ -50,6 +56,7 @@ impl Store {
             (SESSIONS, SESSION_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),
+            (ENDED, EXPIRED_KEPT),
             (FEED, FEED_KEPT),
         ];
         for (statement, kept) in jobs {

@@ -49,7 +49,10 @@ impl std::fmt::Debug for NewSurrogate {
 /// By the tags of their originals.
 pub type Surrogates = BTreeMap<[u8; 16], String>;
 
-/// Most originals looked for at once.
+/// Sealed, by the surrogates that stand for them.
+pub type Originals = BTreeMap<String, Vec<u8>>;
+
+/// Most originals or surrogates looked for at once.
 const FIND_MAX: usize = 32;
 /// Most rows written in one transaction: other writers get their turn between two.
 const KEEP_MAX: usize = 200;
@@ -66,9 +69,11 @@ const INSERT: Statement<8> = Statement::new(
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
      ON CONFLICT (tenant, integration, patient_tag, original_tag) DO NOTHING",
 );
-const ORIGINAL: Statement<4> = Statement::new(
-    "SELECT original_sealed FROM surrogate
-     WHERE surrogate = $1 AND tenant = $2 AND integration = $3 AND patient_tag = $4",
+const ORIGINALS: Statement<{ 3 + FIND_MAX }> = Statement::new(
+    "SELECT surrogate, original_sealed FROM surrogate
+     WHERE tenant = $1 AND integration = $2 AND patient_tag = $3
+     AND surrogate IN ($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)",
 );
 
 impl Store {
@@ -83,7 +88,7 @@ impl Store {
     ) -> Result<Surrogates, StoreError> {
         let mut out = Surrogates::new();
         for tags in originals.chunks(FIND_MAX) {
-            for row in self.pool.read(FIND, named(owner, tags)).await? {
+            for row in self.pool.read(FIND, named(owner, tags, |tag| Bind::Blob(tag))).await? {
                 out.insert(tag_of(&row)?, row.text(1)?);
             }
         }
@@ -126,18 +131,18 @@ impl Store {
         }
     }
 
-    /// What a surrogate stands for in this table, sealed.
+    /// What each of these texts stands for in this table, sealed, if it is a surrogate of it.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn find_original(&self, owner: &SurrogateOwner, surrogate: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let binds = [
-            Bind::Text(surrogate),
-            Bind::Text(owner.tenant.as_str()),
-            Bind::Text(owner.integration.as_str()),
-            Bind::Blob(&owner.patient_tag),
-        ];
-        self.pool.read(ORIGINAL, binds).await?.first().map(|row| row.blob(0)).transpose()
+    pub async fn find_originals(&self, owner: &SurrogateOwner, surrogates: &[&str]) -> Result<Originals, StoreError> {
+        let mut out = Originals::new();
+        for names in surrogates.chunks(FIND_MAX) {
+            for row in self.pool.read(ORIGINALS, named(owner, names, |name| Bind::Text(name))).await? {
+                out.insert(row.text(0)?, row.blob(1)?);
+            }
+        }
+        Ok(out)
     }
 }
 
@@ -146,14 +151,18 @@ fn owned(owner: &SurrogateOwner) -> [Bind<'_>; 3] {
     [Bind::Text(owner.tenant.as_str()), Bind::Text(owner.integration.as_str()), Bind::Blob(&owner.patient_tag)]
 }
 
-/// The binds by which up to [`FIND_MAX`] rows are found; the places left over hold the last tag once more.
-fn named<'a>(owner: &'a SurrogateOwner, originals: &'a [[u8; 16]]) -> [Bind<'a>; 3 + FIND_MAX] {
+/// The binds by which up to [`FIND_MAX`] rows are found; the places left over hold the last one once more. There is one at least.
+fn named<'a, T>(
+    owner: &'a SurrogateOwner,
+    some: &'a [T],
+    bind: impl Fn(&'a T) -> Bind<'a>,
+) -> [Bind<'a>; 3 + FIND_MAX] {
     let [tenant, integration, patient] = owned(owner);
     std::array::from_fn(|at| match at {
         0 => tenant,
         1 => integration,
         2 => patient,
-        _ => Bind::Blob(originals.get(at - 3).or(originals.last()).map_or(&[], |tag| tag)),
+        _ => some.get(at - 3).or(some.last()).map_or(Bind::MaybeText(None), &bind),
     })
 }
 

@@ -151,7 +151,7 @@ impl Gate {
         self.asked.store(place, Ordering::SeqCst);
     }
 
-    fn tenant(&self) -> &TenantSettings {
+    pub fn tenant(&self) -> &TenantSettings {
         &self.settings.tenants[self.asked.load(Ordering::SeqCst)]
     }
 

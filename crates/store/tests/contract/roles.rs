@@ -3,7 +3,7 @@
 use domain::*;
 use store::*;
 
-use super::{NOW, on_every_engine};
+use super::{NOW, integration, on_every_engine, put as put_integration};
 
 fn role(text: &str) -> ServiceRole {
     serde_json::from_str(text).unwrap()
@@ -65,11 +65,12 @@ async fn s4_06_an_original_keeps_its_first_surrogate_and_has_another_elsewhere()
         assert_eq!(again.get(&[1; 16]), Some(&format!("{:036}", 11)), "the first one counts");
         let found = store.find_surrogates(&mine, &[[1; 16], [4; 16]]).await.unwrap();
         assert_eq!(found, Surrogates::from([([1; 16], format!("{:036}", 11))]));
-        assert_eq!(store.find_original(&mine, &format!("{:036}", 33)).await.unwrap(), Some(vec![3]));
-        assert_eq!(store.find_original(&mine, &format!("{:036}", 99)).await.unwrap(), None, "never kept");
+        let (one, three, never) = (format!("{:036}", 11), format!("{:036}", 33), format!("{:036}", 99));
+        let originals = store.find_originals(&mine, &[&three, &never, &one]).await.unwrap();
+        assert_eq!(originals, Originals::from([(one.clone(), vec![1]), (three, vec![3])]), "the other was never kept");
         for other in [owner("agent", 2), owner("other", 1)] {
             assert!(store.find_surrogates(&other, &[[1; 16]]).await.unwrap().is_empty());
-            assert_eq!(store.find_original(&other, &format!("{:036}", 11)).await.unwrap(), None);
+            assert!(store.find_originals(&other, &[&one]).await.unwrap().is_empty());
             // A surrogate stands for one thing, wherever it is; and nothing of a failed transaction stays.
             assert!(store.keep_surrogates(&other, &[new(0, 50), new(1, 11)], NOW).await.unwrap_err().constraint());
             assert!(store.find_surrogates(&other, &[[0; 16]]).await.unwrap().is_empty());
@@ -103,6 +104,31 @@ async fn s4_06_many_originals_are_kept_and_found_at_once() {
         assert_eq!(store.find_surrogates(&mine, &tags).await.unwrap(), kept);
         assert!(many.iter().all(|new| kept.get(&new.original_tag) == Some(&new.surrogate)));
         assert!(store.find_surrogates(&mine, &[]).await.unwrap().is_empty());
+        for count in [0, 1, 31, 32, 33, 256] {
+            let names: Vec<&str> = many.iter().take(count).map(|new| new.surrogate.as_str()).collect();
+            assert_eq!(store.find_originals(&mine, &names).await.unwrap().len(), count);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_tables_of_an_integration_that_has_ended_are_forgotten() {
+    on_every_engine(async |store| {
+        let mut ended = integration("ended", "mercy");
+        ended.status = IntegrationStatus::Ended;
+        let integrations =
+            vec![put_integration(integration("lives", "mercy"), &[], None), put_integration(ended, &[], None)];
+        store.apply(&Change { integrations, ..Change::default() }, NOW).await.unwrap().unwrap();
+        for (name, number) in [("lives", 1), ("ended", 2)] {
+            store.keep_surrogates(&owner(name, 1), &[new(number, number)], NOW).await.unwrap();
+        }
+        let of =
+            async |name: &str, number: u8| store.find_surrogates(&owner(name, 1), &[[number; 16]]).await.unwrap().len();
+        store.purge(NOW).await.unwrap();
+        assert_eq!((of("lives", 1).await, of("ended", 2).await), (1, 1), "a request may be on its way");
+        store.purge(NOW + 3_600_000).await.unwrap();
+        assert_eq!((of("lives", 1).await, of("ended", 2).await), (1, 0));
     })
     .await;
 }

@@ -8,8 +8,9 @@ use domain::Reason;
 use fhir::elements::{Complex, Datatype, Primitive};
 use fhir::params::{self, ParamKind, SearchParam};
 use fhir::references::{self, Reference};
-use fhir::request::{Interaction, Modifier, Param, Search};
+use fhir::request::{Asked, Interaction, Modifier, Param, Search};
 use fhir::{Id, ResourceType};
+use http::StatusCode;
 use policy::TenantRules;
 
 use super::{Veil, no_surrogates, year};
@@ -55,11 +56,7 @@ impl Gate {
         if names.len() > NAMES_MAX {
             return Err(Refusal::new(Reason::TooCostly, "this names too many resources; ask for fewer at once"));
         }
-        let mut meant = Meant::new();
-        for name in names {
-            let original = self.surrogates.original(&veil.owner, &name).await.map_err(no_surrogates)?;
-            meant.extend(original.map(|original| (name, original)));
-        }
+        let meant = self.surrogates.originals(&veil.owner, &names).await.map_err(no_surrogates)?;
         rewritten(asked, bounds.base, &meant)
     }
 }
@@ -70,6 +67,12 @@ fn refused(says: impl Into<String>) -> Refusal {
 
 fn not_offered(param: &str) -> Refusal {
     refused(format!("`{param}` is not offered like this in a de-identified session; see docs/roles.md for what is"))
+}
+
+/// Not forbidden to this session, but offered to none of its kind.
+fn unordered() -> Refusal {
+    let says = "nothing is asked in an order in a de-identified session: leave out `_sort`, and of $lastn ask the last one only";
+    Refusal { status: StatusCode::BAD_REQUEST, issue: "not-supported", ..refused(says) }
 }
 
 /// Whether it may be asked at all.
@@ -100,9 +103,10 @@ fn check_search(search: &Search, bounds: &Bounds<'_>) -> Result<(), Refusal> {
             return Err(not_offered(param.name));
         }
     }
-    // An order tells what it goes by: of dates more than their year, of names something of them.
-    if !search.sort.is_empty() {
-        return Err(not_offered("_sort"));
+    // An order tells what it goes by: of dates more than their year, of names something of them. So does what is among the last two
+    // and not among the last three.
+    if !search.sort.is_empty() || matches!(search.asked, Asked::LastN(max) if max > 1) {
+        return Err(unordered());
     }
     // All of them, in an order that is the same for every patient, would lead from the surrogates of one to those of another.
     if bounds.shared.contains(&search.kind) && !search.params.iter().any(|param| param.name == "_id") {
@@ -308,6 +312,7 @@ mod tests {
             "/Encounter?status=finished",
             "/Observation?status:not=cancelled",
             "/Observation/$lastn?category=vital-signs",
+            "/Observation/$lastn?max=1",
             format!("/Observation?subject=Patient/{ONE}").as_str(),
             format!("/Observation?subject:Patient={ONE}").as_str(),
             format!("/Observation?encounter={BASE}/Encounter/{TWO}").as_str(),
@@ -350,6 +355,7 @@ mod tests {
             "/Observation?code=38341003",
             "/Practitioner",
             "/Practitioner?active=true",
+            "/Observation/$lastn?max=2",
             "/Observation?_sort=date",
             "/Observation?_sort=-date",
             "/Observation?_sort=status",

@@ -24,6 +24,8 @@ use crate::surrogates::{Stood, SurrogatesFailed};
 
 /// Sessions remembered at once; past it those that are over go, and then all: they are only looked up again.
 const SESSIONS_MAX: usize = 100_000;
+/// How often those that are over are forgotten.
+const SWEEP_EVERY: Millis = 60_000;
 
 /// What stands between a de-identified session and its patient.
 pub(super) struct Veil {
@@ -35,7 +37,14 @@ pub(super) struct Veil {
 
 /// Sessions whose patients were looked up.
 #[derive(Default)]
-pub(super) struct Lifted(Mutex<HashMap<SessionId, Known>>);
+pub(super) struct Lifted(Mutex<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    known: HashMap<SessionId, Known>,
+    /// When those that are over are next looked for.
+    sweep_at: Millis,
+}
 
 struct Known {
     /// As its token says it.
@@ -47,15 +56,16 @@ struct Known {
 
 impl Lifted {
     fn get(&self, session: &Session) -> Option<(Arc<Session>, Arc<Veil>)> {
-        let known = self.0.lock();
-        let known = known.get(&session.id).filter(|known| *known.told == *session)?;
+        let sessions = self.0.lock();
+        let known = sessions.known.get(&session.id).filter(|known| *known.told == *session)?;
         Some((Arc::clone(&known.session), Arc::clone(&known.veil)))
     }
 
     fn put(&self, known: Known, now: Millis) {
-        let mut all = self.0.lock();
-        if all.len() >= SESSIONS_MAX {
+        let Sessions { known: all, sweep_at } = &mut *self.0.lock();
+        if all.len() >= SESSIONS_MAX || now >= *sweep_at {
             all.retain(|_, known| now < known.session.expires_at);
+            *sweep_at = now.saturating_add(SWEEP_EVERY);
         }
         if all.len() >= SESSIONS_MAX {
             all.clear();
