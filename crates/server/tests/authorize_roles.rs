@@ -51,6 +51,10 @@ async fn s4_06_a_token_and_everything_about_it_carry_surrogates_only() {
     }
     // The record knows, and so does the row.
     assert_eq!(world.records(Kind::TokenIssue).await[0].phi.as_ref().unwrap().patients, ["P1"]);
+    let attributes = &world.records(Kind::TokenIssue).await[0].phi.as_ref().unwrap().attributes.clone();
+    let digest = server::registry::role_digest(&serde_json::from_str(DE_IDENTIFIED).unwrap());
+    assert!(attributes.contains(&("role.digest".to_owned(), digest)), "{attributes:?}");
+    assert!(attributes.iter().any(|(name, _)| name == "role.name"), "{attributes:?}");
     let row = world.store.find_session(&session.id).await.unwrap().unwrap();
     assert_eq!(row.session.patient_tag, world.keys.row_tag("mercy", "P1").unwrap());
     // The same patient, the same integration: the same surrogate, in the next session too.

@@ -8,7 +8,7 @@ use super::Service;
 use super::http::{Origin, Refused};
 use crate::audit::Lane;
 use crate::clock::random;
-use crate::registry::Standing;
+use crate::registry::{Standing, role_digest};
 
 /// Longest asked scope kept in a record.
 const SCOPE_BYTES_MAX: usize = 4 * 1024;
@@ -78,6 +78,10 @@ pub(super) fn stands_on(record: &mut AuditRecord, standing: &Standing) {
     record.decision.digest = standing.approval.digest.clone();
     record.decision.purpose_of_use = standing.profile.purpose_of_use.clone();
     record.phi.attributes.push(("approval.justification".into(), standing.approval.justification.clone()));
+    if let Some((name, role)) = standing.integration.role.as_ref().zip(standing.role.as_ref()) {
+        record.phi.attributes.push(("role.digest".into(), role_digest(role)));
+        record.phi.attributes.push(("role.name".into(), name.to_string()));
+    }
 }
 
 /// Adds the session a record is about.

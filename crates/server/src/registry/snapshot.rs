@@ -306,11 +306,14 @@ impl Snapshot {
     }
 
     pub(crate) fn put_roles(&mut self, rows: Vec<RoleRow>) {
+        let mut theirs = Vec::new();
         for RoleRow { tenant, name, role, revision } in rows {
+            let naming = self.integrations.values().map(|held| &held.value);
+            let naming = naming.filter(|one| one.tenant == tenant && one.role.as_ref() == Some(&name));
+            theirs.extend(naming.filter_map(|one| self.by_integration.get(&one.id)).flatten().copied());
             self.roles.entry(tenant).or_default().insert(name, Held { value: Arc::new(role), revision });
         }
-        let all: Vec<_> = self.approvals.keys().copied().collect();
-        self.judge(&all);
+        self.judge(&theirs);
     }
 
     pub(crate) fn put_filters(&mut self, filters: Vec<FilterRow>) {

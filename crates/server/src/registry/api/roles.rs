@@ -106,6 +106,17 @@ ai_service_roles:
     }
 
     #[test]
+    fn s4_05_the_examples_of_the_documentation_load_and_one_of_them_works() {
+        let shown = read(include_str!("../../../../../docs/examples/roles.yaml")).unwrap();
+        assert_eq!(shown, read(EXAMPLE).unwrap());
+        let mut integration = testkit::world::World::new("patient/Observation.rs").integration;
+        integration.environment = domain::Environment::Production;
+        assert!(shown.values().all(|role| role.admits(&integration).is_err()), "what they ask for is not to be had");
+        let works = read(include_str!("../../../../../docs/examples/chart-reader.yaml")).unwrap();
+        assert!(works.len() == 1 && works.values().all(|role| role.admits(&integration).is_ok()));
+    }
+
+    #[test]
     fn what_is_not_known_is_a_mistake_at_its_line() {
         for (text, line) in [
             (EXAMPLE.replace("phi_access: \"de-identified-only\"\n    session", "phi_acces: \"x\"\n    session"), 7),
