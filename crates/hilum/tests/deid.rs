@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use serde_json::json;
-use support::hilum;
+use support::{hilum, hilum_fed};
 
 #[test]
 fn a_preview_shows_before_and_after() {
@@ -34,6 +34,11 @@ fn a_preview_shows_before_and_after() {
     let id = rows[0]["after"]["id"].as_str().unwrap();
     assert_eq!(rows[1]["after"]["subject"]["reference"], format!("Patient/{id}"));
     assert_eq!(rows[1]["profile"].as_str().unwrap().len(), 64);
+
+    let fed = hilum_fed(folder.path(), &["deid", "preview", "-", "-o", "json"], &bundle.to_string());
+    assert_eq!(fed.rows(), rows, "standard input is as good as a file");
+    hilum_fed(folder.path(), &["deid", "preview", "-"], "{").ends(1, "-: not strict JSON");
+    run(&["--help"]).ends(0, "hilum deid preview - < patient.json");
 
     write("narrower.json", include_str!("../../../docs/examples/deid-narrower.json"));
     let rows = run(&["bundle.json", "--profile", "narrower.json", "-o", "json"]).rows();

@@ -35,6 +35,9 @@ fn the_tour_ends_as_it_says() {
     assert_eq!(titled("it reads its patient")["status"], 200);
     assert_eq!(titled("an appointment of another patient")["status"], 404);
     assert_eq!(titled("everything at once")["status"], 403);
+    let told = &titled("it reads the patient: a year")["answer"];
+    assert!(told["birthDate"].as_str().unwrap().len() == 4 && told["name"].is_null(), "{told}");
+    assert_eq!(titled("by its real id")["status"], 403);
     assert_eq!(titled("the next request with its token")["status"], 401);
     assert!(titled("people were told")["answer"]["says"].as_str().unwrap().contains("ignored a search filter"));
     assert!(token_shown(&out) <= 12 && token_shown(&err) <= 12, "a token was printed");

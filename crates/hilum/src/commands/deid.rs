@@ -1,5 +1,7 @@
 //! `hilum deid …`: what of a resource would leave in a de-identified session.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -22,7 +24,7 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub enum Deid {
     /// Show a resource, or each one of a Bundle, before and after
     #[command(
-        after_help = "Examples:  hilum deid preview patient.json\n           hilum deid preview bundle.json --profile narrower.json -o json\n\nNothing is sent anywhere. The surrogates shown are made up for the preview; a gate's are random and kept in its store.\nWhat the profiles keep and drop, and how to write one: docs/deidentification.md"
+        after_help = "Examples:  hilum deid preview patient.json\n           hilum deid preview bundle.json --profile narrower.json -o json\n           hilum deid preview - < patient.json\n\nNothing is sent anywhere. The surrogates shown are made up for the preview; a gate's are random and kept in its store.\nWhat the profiles keep and drop, and how to write one: docs/deidentification.md"
     )]
     Preview(Preview),
 }
@@ -30,7 +32,7 @@ pub enum Deid {
 /// What `hilum deid preview` was told.
 #[derive(Debug, clap::Args)]
 pub struct Preview {
-    /// File with one FHIR R4 resource as JSON
+    /// File with one FHIR R4 resource as JSON; `-` reads standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// `safe-harbor`, or a file of rules
@@ -76,10 +78,17 @@ fn read_profile(named: &Path) -> Result<Profile, Failure> {
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let fails = |why: std::io::Error| Failure::failed(format!("cannot read {}: {why}", path.display()));
-    if std::fs::metadata(path).map_err(fails)?.len() > FILE_BYTES_MAX {
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(fails)?)
+    };
+    let mut bytes = Vec::new();
+    source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fails)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::failed(format!("{} is larger than 16 MiB: preview a part of it", path.display())));
     }
-    std::fs::read(path).map_err(fails)
+    Ok(bytes)
 }
 
 fn this_year() -> u16 {

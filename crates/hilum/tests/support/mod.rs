@@ -51,6 +51,11 @@ pub fn hilum(folder: &Path, arguments: &[&str]) -> Ran {
     run(folder, arguments, "", &[])
 }
 
+/// The same with something on its standard input.
+pub fn hilum_fed(folder: &Path, arguments: &[&str], stdin: &str) -> Ran {
+    run(folder, arguments, stdin, &[])
+}
+
 fn run(folder: &Path, arguments: &[&str], stdin: &str, environment: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
     command.current_dir(folder).args(arguments).env_remove("HILUM_TENANT").env("HOME", folder);

@@ -1,4 +1,4 @@
-//! Everything the tour needs, started in a temporary folder: EHR, gate, two people, two agents and a launcher.
+//! Everything the tour needs, started in a temporary folder: EHR, gate, two people, three agents and a launcher.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub const TENANT: &str = "mercy";
 pub const SCHEDULER: &str = "scheduling-agent";
 /// The intake agent.
 pub const INTAKE: &str = "intake-agent";
+/// The agent whose role is de-identified only.
+pub const ANALYTICS: &str = "analytics-lite";
 /// What starts them: it knows which patient is on the phone.
 pub const LAUNCHER: &str = "front-desk";
 /// Asks.
@@ -188,11 +190,12 @@ impl Hospital {
     /// Keys and manifest; the operator applies, the privacy officer approves what it asked for.
     async fn register(&self, now: i64) -> Result<(), Failure> {
         let mut keys = Vec::new();
-        for client in [SCHEDULER, INTAKE, LAUNCHER] {
+        for client in [SCHEDULER, INTAKE, ANALYTICS, LAUNCHER] {
             keys.push(make_key(&self.folder.path.join(format!("{client}.pem")))?.to_string());
         }
         let expires = crate::commands::demo::show::timestamp(now + APPROVED_MILLIS);
         let path = format!("/apply?tenant={TENANT}&dry_run=false");
+        done(&self.api(Method::POST, &path, &self.operator, Send::Yaml(ROLES)).await?)?;
         done(&self.api(Method::POST, &path, &self.operator, Send::Toml(&manifest(&keys, &expires))).await?)?;
         let base = format!("/tenants/{TENANT}/approvals");
         let asked = self.api(Method::GET, &format!("{base}?status=requested"), &self.officer, Send::Nothing).await?;
@@ -267,7 +270,18 @@ auth = {{ kind = "none" }}
     )
 }
 
-/// Two task profiles, two agents, one launcher.
+/// What the third agent may not do: be told whose record it reads.
+const ROLES: &str = r#"ai_service_roles:
+  chart_reader:
+    permissions:
+      - "data:read"
+    phi_access: "de-identified-only"
+    session_timeout: "10m"
+    data_export: false
+    environment: "test"
+"#;
+
+/// Two task profiles, three agents, one launcher.
 fn manifest(keys: &[String], expires: &str) -> String {
     let mut out = String::from(
         // `scheduling@1` comes with every tenant; intake gets a version of its own that sees vital signs only.
@@ -279,24 +293,20 @@ purpose_of_use = "TREAT"
 scopes = "patient/Patient.rs patient/Condition.rs patient/AllergyIntolerance.rs patient/MedicationRequest.rs patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs"
 "#,
     );
+    const EXPECTED: &str = r#"["Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "Observation"]"#;
     let agents = [
-        (SCHEDULER, "Scheduling agent", "scheduling", 1, r#"["Patient", "Appointment"]"#),
-        (
-            INTAKE,
-            "Intake agent",
-            "intake",
-            2,
-            r#"["Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "Observation"]"#,
-        ),
+        (SCHEDULER, "Scheduling agent", "scheduling", 1, r#"["Patient", "Appointment"]"#, ""),
+        (INTAKE, "Intake agent", "intake", 2, EXPECTED, ""),
+        (ANALYTICS, "Chart analytics", "intake", 2, EXPECTED, "role = \"chart_reader\"\n"),
     ];
     let common = format!(
         "environment = \"test\"\nvendor = \"Example AI\"\nexpires_at = \"{expires}\"\nrevocation_contact = \"security@example-ai.example\"\n\
          owners = {{ business = \"bea@mercy.example\", technical = \"theo@mercy.example\" }}\n"
     );
-    for ((id, name, task, version, expected), jwks) in agents.into_iter().zip(keys) {
+    for ((id, name, task, version, expected, role), jwks) in agents.into_iter().zip(keys) {
         out.push_str(&format!(
             "\n[[integration]]\nid = \"{id}\"\nname = \"{name}\"\nclass = \"clinical-ai\"\npurpose = \"Runs the task {task} for one patient at a time\"\n\
-             data_classes = [\"demographics\", \"{task}\"]\nexpected = {expected}\n{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n\
+             data_classes = [\"demographics\", \"{task}\"]\nexpected = {expected}\n{role}{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n\
              \n[[integration.request]]\ntask = \"{task}@{version}\"\njustification = \"Shown in the demonstration\"\n\
              terms = {{ launch = [{{ mode = \"ticket\" }}], token_seconds = 900, budgets = {{ patients_per_hour = 100 }} }}\n",
             jwks = Value::from(jwks.as_str()),
@@ -305,7 +315,7 @@ scopes = "patient/Patient.rs patient/Condition.rs patient/AllergyIntolerance.rs 
     if let Some(jwks) = keys.last() {
         out.push_str(&format!(
             "\n[[integration]]\nid = \"{LAUNCHER}\"\nname = \"Front desk\"\nclass = \"launcher\"\npurpose = \"Starts an agent for the patient on the phone\"\n\
-             data_classes = [\"demographics\"]\nexpected = []\nlaunches = [\"{SCHEDULER}\", \"{INTAKE}\"]\n{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n",
+             data_classes = [\"demographics\"]\nexpected = []\nlaunches = [\"{SCHEDULER}\", \"{INTAKE}\", \"{ANALYTICS}\"]\n{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n",
             jwks = Value::from(jwks.as_str()),
         ));
     }

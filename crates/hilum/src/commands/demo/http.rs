@@ -74,6 +74,8 @@ pub enum Send<'a> {
     Json(&'a Value),
     /// A manifest.
     Toml(&'a str),
+    /// Roles of AI services.
+    Yaml(&'a str),
 }
 
 impl Http {
@@ -96,6 +98,7 @@ impl Http {
             Send::Form(text) => (Some("application/x-www-form-urlencoded"), text),
             Send::Json(value) => (Some("application/json"), value.to_string()),
             Send::Toml(text) => (Some("application/toml"), text.to_owned()),
+            Send::Yaml(text) => (Some("application/yaml"), text.to_owned()),
         };
         let mut request = Request::builder().method(method.clone()).uri(url);
         if let Some(kind) = kind {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use super::hospital::{Hospital, OFFICER, OPERATOR, SCHEDULER};
+use super::hospital::{ANALYTICS, Hospital, OFFICER, OPERATOR, SCHEDULER};
 use super::http::Exchange;
 use super::tour;
 use crate::cli::Failure;
@@ -44,7 +44,9 @@ pub fn opening(hospital: &Hospital, format: Format) {
     ));
     output::line(&format!("  gate  {}", hospital.fhir()));
     output::line(&format!("  admin {}", hospital.admin));
-    output::line(&format!("  {OPERATOR} registered two agents and a launcher; {OFFICER} approved. Nobody does both."));
+    output::line(&format!(
+        "  {OPERATOR} registered three agents and a launcher; {OFFICER} approved. Nobody does both."
+    ));
     output::line("");
 }
 
@@ -108,6 +110,10 @@ pub async fn staying(hospital: &Hospital, format: Format) -> Result<(), Failure>
     ] {
         output::line(&format!("  curl -s -H \"Authorization: Bearer $T\" '{fhir}/{path}'"));
     }
+    let (_, told) = tour::session(hospital, ANALYTICS, "intake", tour::PATIENT).await?;
+    let (token, surrogate) = (told.text("/access_token"), told.text("/patient"));
+    output::line("The same patient for an agent whose role is de-identified only, which is told a surrogate:");
+    output::line(&format!("  curl -s -H 'Authorization: Bearer {token}' '{fhir}/Patient/{surrogate}'"));
     let program = std::env::current_exe().map_or_else(|_| "hilum".to_owned(), |path| path.display().to_string());
     let key = STANDARD.encode(hospital.ledger_key()?.0);
     output::line(&format!("  {program} audit verify --dir {} --key {key}", ledger.display()));

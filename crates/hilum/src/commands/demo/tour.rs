@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::hospital::{Hospital, INTAKE, LAUNCHER, SCHEDULER, TENANT};
+use super::hospital::{ANALYTICS, Hospital, INTAKE, LAUNCHER, SCHEDULER, TENANT};
 use super::http::{Exchange, Send};
 use super::show::{self, Step};
 use crate::cli::Failure;
@@ -30,6 +30,7 @@ pub async fn walk(hospital: &Hospital, format: Format) -> Result<u32, Failure> {
     tour.own_record(&token).await?;
     tour.other_patients(&token).await?;
     tour.wider(&token).await?;
+    tour.de_identified().await?;
     tour.hostile_upstream().await?;
     tour.afterwards(&token, &sid).await?;
     Ok(tour.failed)
@@ -189,6 +190,39 @@ impl Tour<'_> {
 
         let export = self.fhir("$export", token).await?;
         self.step("everything at once", "403", &export, export.status == 403, show::outcome(&export.body));
+        Ok(())
+    }
+
+    /// An agent whose role is de-identified only reads the same patient and is not told who it is.
+    async fn de_identified(&mut self) -> Result<(), Failure> {
+        let (_, token) = session(self.hospital, ANALYTICS, "intake", PATIENT).await?;
+        let surrogate = token.text("/patient").to_owned();
+        let ended = token.status == 200 && surrogate.len() == 36;
+        let excerpt = show::secret(&token.body, "access_token");
+        let title = "an agent whose role is de-identified only: its token names the same patient by a surrogate";
+        self.step(title, "200", &token, ended, excerpt);
+
+        let token = token.text("/access_token").to_owned();
+        let read = self.fhir(&format!("Patient/{surrogate}"), &token).await?;
+        let hidden = ["name", "telecom", "identifier"].iter().all(|name| read.body.get(*name).is_none());
+        let ended = read.status == 200 && read.text("/id") == surrogate && hidden;
+        self.step("it reads the patient: a year, a state, no name", "200", &read, ended, read.body.clone());
+
+        let path = "Observation?category=vital-signs&_count=1";
+        let found = self.fhir(path, &token).await?;
+        let ended = found.status == 200 && !String::from_utf8_lossy(&found.bytes).contains(PATIENT);
+        let excerpt = found.body.pointer("/entry/0/resource").cloned().unwrap_or_default();
+        self.step("it searches: surrogates, codes and values", "200, without the patient's id", &found, ended, excerpt);
+
+        let real = self.fhir(&format!("Patient/{PATIENT}"), &token).await?;
+        let ended = real.status == 403;
+        self.step(
+            "by its real id the patient is as foreign as any other",
+            "403",
+            &real,
+            ended,
+            show::outcome(&real.body),
+        );
         Ok(())
     }
 
