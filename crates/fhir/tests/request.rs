@@ -12,7 +12,7 @@ mod common;
 
 use common::*;
 use fhir::ResourceType;
-use fhir::request::{Interaction, InvalidKind, Method, Raw, View, read};
+use fhir::request::{Bulk, ExportOf, Interaction, InvalidKind, Method, Raw, View, read};
 
 #[test]
 fn rd_01_a_read_names_type_and_id() {
@@ -101,14 +101,113 @@ fn pa_05_pa_08_the_first_segment_is_an_r4_type() {
     refused(MALFORMED, &["/Observation,Condition?patient=P1"]);
 }
 
+/// Only the two kick-offs by GET are read; in every other form an export is told apart from what else is not offered.
+#[test]
+fn s1_13_an_export_is_a_kick_off_by_get_or_refused_as_one() {
+    let offered = ["/Patient/$export", "/Group/x/$export", "/Group/x/%24export", "/Group/x/%24%65xport?_type=Patient"];
+    for target in offered {
+        let read = get(target);
+        assert!(matches!(read, Ok(Interaction::Bulk(Bulk::KickOff(_)))), "{target}: {read:?}");
+        for method in [Method::Head, Method::Post, Method::Put, Method::Patch, Method::Delete, Method::Other] {
+            assert_eq!(ask(method, target).unwrap_err().kind, InvalidKind::Export, "{method:?} {target}");
+        }
+    }
+    for method in [Method::Get, Method::Head, Method::Post, Method::Put, Method::Delete, Method::Other] {
+        for target in [
+            "/$export",
+            "/%24export",
+            "/%2524export",
+            "/$EXPORT",
+            "/Patient/$Export",
+            "/Patient/P1/$export",
+            "/Observation/$export",
+            "/Group/$export",
+            "/Group/x/$group-export",
+            "/Group/x/$export/",
+            "/Group/x//$export",
+            "/Group/x/$export;v=1",
+            "/Group/x/y/$export",
+            "/$export-poll-status?_jobId=1",
+        ] {
+            assert_eq!(ask(method, target).unwrap_err().kind, InvalidKind::Export, "{method:?} {target}");
+        }
+    }
+    assert_eq!(get("/Group/a_b/$export").unwrap_err().kind, InvalidKind::Export);
+}
+
+#[test]
+fn a_kick_off_names_types_and_filters_and_nothing_else() {
+    let kick_off = |target: &str| match get(target) {
+        Ok(Interaction::Bulk(Bulk::KickOff(kick_off))) => kick_off,
+        other => panic!("{target}: {other:?}"),
+    };
+    let plain = kick_off("/Group/G1/$export");
+    assert_eq!((plain.of, plain.kinds.len(), plain.filters.len()), (ExportOf::Group("G1".parse().unwrap()), 0, 0));
+    let asked = kick_off(
+        "/Patient/$export?_type=Patient,Observation&_type=Condition&_type=Patient\
+         &_typeFilter=Observation%3Fcategory%3Da%252Cb,Condition%3Fcode%3Dx%26category%3Dy\
+         &_outputFormat=application/fhir+ndjson",
+    );
+    assert_eq!(asked.of, ExportOf::AllPatients);
+    assert_eq!(asked.kinds, [ResourceType::CONDITION, ResourceType::OBSERVATION, ResourceType::PATIENT]);
+    let filters: Vec<(&str, &str)> =
+        asked.filters.iter().map(|filter| (filter.kind.name(), filter.query.as_str())).collect();
+    assert_eq!(filters, [("Observation", "category=a%2Cb"), ("Condition", "code=x&category=y")]);
+    refused(
+        NOT_SUPPORTED,
+        &[
+            "/Patient/$export?_since=2020-01-01T00:00:00Z",
+            "/Patient/$export?patient=P1",
+            "/Patient/$export?_elements=id",
+            "/Patient/$export?includeAssociatedData=LatestProvenanceResources",
+            "/Patient/$export?organizeOutputBy=Patient",
+            "/Patient/$export?allowPartialManifests=true",
+            "/Patient/$export?_format=json",
+            "/Patient/$export?_outputFormat=application/fhir+parquet",
+        ],
+    );
+    refused(
+        MALFORMED,
+        &[
+            "/Patient/$export?_type=",
+            "/Patient/$export?_type=Nonsense",
+            "/Patient/$export?_type=Patient,",
+            "/Patient/$export?_typeFilter=Observation",
+            "/Patient/$export?_typeFilter=Observation%3F",
+            "/Patient/$export?_typeFilter=Nonsense%3Fa%3Db",
+            "/Patient/$export?_type=Patient&_typeFilter=Observation%3Fcode%3Dx",
+            "/Patient/$export?_outputFormat=ndjson&_outputFormat=ndjson",
+        ],
+    );
+}
+
+#[test]
+fn jobs_are_asked_for_by_their_name_alone() {
+    let job = "0123456789abcdef0123456789abcdef".to_owned();
+    let at = |below: &str| format!("/$bulk/{job}{below}");
+    let bulk = |bulk| Ok(Interaction::Bulk(bulk));
+    assert_eq!(get(&at("")), bulk(Bulk::Status { job: job.clone() }));
+    assert_eq!(get(&at("?_format=json")), bulk(Bulk::Status { job: job.clone() }));
+    assert_eq!(ask(Method::Delete, &at("")), bulk(Bulk::Cancel { job: job.clone() }));
+    assert_eq!(get(&at("/0")), bulk(Bulk::File { job: job.clone(), number: 0 }));
+    refused(NOT_FOUND, &["/$bulk/1", "/$bulk/x/0", &at("/a"), &at("/00"), &at("/0/0")]);
+    refused(MALFORMED, &[&at("/"), &at("/0/")]);
+    refused(NOT_SUPPORTED, &[&at("/0?_format=json"), &at("?_count=1")]);
+    refused(FORBIDDEN, &["/$bulk", "/Patient/$bulk/x"]);
+    assert_eq!(ask(Method::Post, &at("")).unwrap_err().kind, InvalidKind::Method { allow: "GET, DELETE" });
+    assert_eq!(ask(Method::Delete, &at("/0")).unwrap_err().kind, InvalidKind::Method { allow: "GET" });
+    let path = at("/0");
+    for (accept, taken) in
+        [("application/fhir+ndjson", true), ("*/*", true), ("application/json", false), ("text/html", false)]
+    {
+        let raw = Raw { accept: Some(accept), ..Raw::plain(Method::Get, &path, None) };
+        assert_eq!(read(&raw).is_ok(), taken, "{accept}");
+    }
+}
+
 #[test]
 fn operations_wide_histories_and_other_compartments_are_forbidden() {
     let operations = [
-        "/$export",
-        "/%24export",
-        "/Patient/$export",
-        "/Group/x/$export",
-        "/Group/x/%24export",
         "/Group/G12/$everything",
         "/Patient/P1/$Everything",
         "/Patient/$everything",
@@ -125,7 +224,7 @@ fn operations_wide_histories_and_other_compartments_are_forbidden() {
     ];
     for method in [Method::Get, Method::Head, Method::Post, Method::Delete, Method::Other] {
         for target in operations {
-            assert_eq!(ask(method, target).unwrap_err().kind, FORBIDDEN, "S1-13 {target}");
+            assert_eq!(ask(method, target).unwrap_err().kind, FORBIDDEN, "{target}");
         }
     }
     for method in [Method::Post, Method::Put, Method::Delete] {

@@ -183,6 +183,18 @@ fn ba_each_entry_is_a_request_of_its_own() {
         );
         assert!(read.whole().is_err());
     }
+    // S1-13: from within a Bundle in no form, and told apart.
+    for url in ["$export", "/Patient/$export", "Group/x/%24export", "Patient/$export?bad", "https://gate/fhir/$export"]
+    {
+        for method in ["GET", "POST", "DELETE"] {
+            let entries = [entry(method, url, "", "")];
+            let Ok(Interaction::Bundle(read)) = send(Method::Post, "/", FHIR, &bundle("batch", &entries)) else {
+                panic!()
+            };
+            let asks = read.entries[0].asks.as_ref();
+            assert_eq!(asks.unwrap_err().kind, InvalidKind::Export, "{method} {url}");
+        }
+    }
     // BA-21: one place.
     assert!(send(Method::Post, "", FHIR, &bundle("batch", &[])).is_ok());
     assert_eq!(kind(send(Method::Post, "//", FHIR, &bundle("batch", &[]))), InvalidKind::Malformed);

@@ -10,7 +10,7 @@ use super::decode::Pair;
 use super::query::{self, Offers};
 use super::write::too_large;
 use super::{
-    BUNDLE_ENTRIES_MAX, Body, Conditions, Interaction, InvalidKind, InvalidRequest, Method, Raw, media, quote,
+    BUNDLE_ENTRIES_MAX, Body, Conditions, Interaction, InvalidKind, InvalidRequest, Method, Raw, bulk, media, quote,
 };
 use crate::json::{Document, Value};
 
@@ -156,6 +156,10 @@ fn ask(
         return Err(InvalidRequest::malformed(format!("an entry cannot ask for {}", quote(url))));
     }
     let path = format!("/{path}");
+    // Whatever else is wrong with it: nobody exports from within a Bundle (S1-13).
+    if bulk::asks_export(&path) {
+        return Err(bulk::refused());
+    }
     let text = |name: &str| match request.get(name) {
         None => Ok(None),
         Some(value) => {
@@ -184,7 +188,7 @@ fn ask(
     };
     match super::read(&raw)? {
         // The statement is public, and a Bundle within a Bundle has been refused by its address already.
-        Interaction::Capabilities | Interaction::Bundle(_) => {
+        Interaction::Capabilities | Interaction::Bundle(_) | Interaction::Bulk(_) => {
             Err(InvalidRequest::not_supported("this cannot be asked within a Bundle"))
         }
         // Its content would be no resource.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Search, Submission, View};
+use super::{Bulk, Search, Submission, View};
 use crate::{Id, ResourceType};
 
 /// What a request asks for.
@@ -58,11 +58,13 @@ pub enum Interaction {
     Write(Write),
     /// `POST` of a batch or transaction.
     Bundle(Submission),
+    /// A step of a bulk export.
+    Bulk(Bulk),
 }
 
 impl Interaction {
     /// The names [`Interaction::name`] gives, each once.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 19] = [
         "capabilities",
         "read",
         "vread",
@@ -78,6 +80,10 @@ impl Interaction {
         "delete",
         "batch",
         "transaction",
+        "export",
+        "export-status",
+        "export-cancel",
+        "export-file",
     ];
 
     /// Its name in records and tests.
@@ -95,6 +101,7 @@ impl Interaction {
             Self::Binary { .. } => "binary",
             Self::Write(write) => write.name(),
             Self::Bundle(submission) => submission.kind.name(),
+            Self::Bulk(bulk) => bulk.name(),
         }
     }
 }

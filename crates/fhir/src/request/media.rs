@@ -11,6 +11,19 @@ pub(super) fn check_accept(accept: Option<&str>) -> Result<(), InvalidRequest> {
     Err(refused("`Accept`"))
 }
 
+/// Whether the `Accept` header takes NDJSON; absent, it takes anything.
+pub(super) fn check_ndjson(accept: Option<&str>) -> Result<(), InvalidRequest> {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(()) };
+    let takes = |range: &str| {
+        let media = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        matches!(media.as_str(), "*/*" | "application/*" | "application/fhir+ndjson" | "application/ndjson")
+    };
+    if accept.len() <= ACCEPT_BYTES_MAX && accept.split(',').any(takes) {
+        return Ok(());
+    }
+    Err(InvalidRequest::new(InvalidKind::NotAcceptable, "the files of an export are `application/fhir+ndjson`"))
+}
+
 /// Whether `_format` is JSON. In a query an unencoded `+` is a space, and clients write `application/fhir+json` so.
 pub(super) fn check_format(value: &str) -> Result<(), InvalidRequest> {
     match value {

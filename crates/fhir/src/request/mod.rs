@@ -10,6 +10,7 @@
 //! Bodies are read as strictly: a form is more parameters, a resource is of the type the path names, a Bundle is a list of
 //! requests each read by this very module.
 
+mod bulk;
 mod bundle;
 mod canonical;
 mod decode;
@@ -23,6 +24,7 @@ mod write;
 
 use std::fmt;
 
+pub use self::bulk::{Bulk, ExportOf, KickOff, TypeFilter, asks_export, is_job};
 pub use self::bundle::{Entry, Submission, SubmissionKind};
 pub use self::interaction::{Everything, History, Interaction, Payload, Returns, Write};
 use crate::params::ParamKind;
@@ -263,6 +265,8 @@ pub enum InvalidKind {
     NotSupported,
     /// An interaction that is not offered: 403 (operations, history, compartment paths, system level, Binary).
     Forbidden,
+    /// An export in a form that nobody is offered, or within a Bundle: 403, and a person looks at it (S1-13).
+    Export,
     /// No such place: 404.
     NotFound,
     /// The place does not take this method: 405.
@@ -286,9 +290,11 @@ pub enum InvalidKind {
 /// The first reason to refuse it: path, then method, then format, then parameters, then body.
 pub fn read(raw: &Raw<'_>) -> Result<Interaction, InvalidRequest> {
     use path::Target;
-    let target = path::read(raw)?;
-    if !matches!(target, Target::Binary(_)) {
-        media::check_accept(raw.accept)?;
+    let target = path::read(raw).map_err(|why| if asks_export(raw.path) { bulk::refused() } else { why })?;
+    match target {
+        Target::Binary(_) => {}
+        Target::File(..) => media::check_ndjson(raw.accept)?,
+        _ => media::check_accept(raw.accept)?,
     }
     let pairs = decode::pairs(raw.query.unwrap_or_default())?;
     if matches!(raw.method, Method::Get | Method::Head | Method::Delete) && raw.body.is_some() {
@@ -326,6 +332,17 @@ pub fn read(raw: &Raw<'_>) -> Result<Interaction, InvalidRequest> {
         Target::Patch(kind, id) => write::patch(kind, id, raw, &pairs),
         Target::Delete(kind, id) => write::delete(kind, id, raw, &pairs),
         Target::System => bundle::read(raw, &pairs).map(Interaction::Bundle),
+        Target::Export(of) => bulk::kick_off(of, &pairs).map(|kick_off| Interaction::Bulk(Bulk::KickOff(kick_off))),
+        Target::Status(job) => {
+            query::view(&pairs, query::Offers::Format).map(|_| Interaction::Bulk(Bulk::Status { job }))
+        }
+        Target::Cancel(job) => {
+            query::view(&pairs, query::Offers::Format).map(|_| Interaction::Bulk(Bulk::Cancel { job }))
+        }
+        Target::File(job, number) => match pairs.first() {
+            None => Ok(Interaction::Bulk(Bulk::File { job, number })),
+            Some(pair) => Err(query::unknown(&pair.key)),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a path names, with its method: a type, an instance, a version, the system, or something that is not offered.
 
-use super::{InvalidKind, InvalidRequest, Method, Raw, decode};
+use super::{ExportOf, InvalidKind, InvalidRequest, Method, Raw, bulk, decode};
 use crate::{Id, ResourceType};
 
 /// A place together with what is done there.
@@ -24,6 +24,14 @@ pub(super) enum Target {
     Delete(ResourceType, Id),
     /// A batch or transaction.
     System,
+    /// A kick-off of an export.
+    Export(ExportOf),
+    /// A job: how far it is.
+    Status(String),
+    /// A job: its end.
+    Cancel(String),
+    /// One file of a job.
+    File(String, u32),
 }
 
 const READS: &str = "GET, HEAD";
@@ -35,7 +43,7 @@ pub(super) fn read(raw: &Raw<'_>) -> Result<Target, InvalidRequest> {
     let method = raw.method;
     let segments = decode::segments(raw.path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    // Operations first and for every method: `$export` is 403 in all its forms (S1-13, p7).
+    // Operations first and for every method: what is not offered is 403 in all its forms (S1-13, p7).
     if segments.iter().any(|segment| segment.starts_with('$')) {
         return operation(&segments, method);
     }
@@ -65,7 +73,33 @@ fn operation(segments: &[&str], method: Method) -> Result<Target, InvalidRequest
             Err(_) => Err(InvalidRequest::malformed("the path holds something that is no FHIR id")),
         },
         ["Observation", "$lastn"] if reads(method) => Ok(Target::LastN(ResourceType::OBSERVATION)),
+        // GET alone: HEAD would begin a job nobody hears of, and Parameters in a POST would be a second way to say the same.
+        ["Group", id, "$export"] if method == Method::Get => match id.parse() {
+            Ok(id) => Ok(Target::Export(ExportOf::Group(id))),
+            Err(_) => Err(InvalidRequest::malformed("the path holds something that is no FHIR id")),
+        },
+        ["Patient", "$export"] if method == Method::Get => Ok(Target::Export(ExportOf::AllPatients)),
+        ["$bulk", job, below @ ..] => job_at(job, below, method),
         _ => Err(forbidden("this operation is not offered")),
+    }
+}
+
+/// A job or one of its files. What is not named as one is named here is the same as one that does not exist.
+fn job_at(job: &str, below: &[&str], method: Method) -> Result<Target, InvalidRequest> {
+    let absent = || not_found("no such resource for this session");
+    if !bulk::is_job(job) {
+        return Err(absent());
+    }
+    match (below, method) {
+        ([], Method::Get) => Ok(Target::Status(job.to_owned())),
+        ([], Method::Delete) => Ok(Target::Cancel(job.to_owned())),
+        ([], _) => Err(InvalidRequest::method("GET, DELETE")),
+        ([number], Method::Get) => match bulk::file_number(number) {
+            Some(number) => Ok(Target::File(job.to_owned(), number)),
+            None => Err(absent()),
+        },
+        ([_], _) => Err(InvalidRequest::method("GET")),
+        _ => Err(absent()),
     }
 }
 

@@ -84,7 +84,8 @@ pub(super) fn binary(id: Id, accept: Option<&str>, pairs: &[Pair]) -> Result<Int
     Ok(Interaction::Binary { id, proof, raw, view })
 }
 
-fn types(text: &str) -> Result<Vec<ResourceType>, InvalidRequest> {
+/// A list of types, sorted.
+pub(super) fn types(text: &str) -> Result<Vec<ResourceType>, InvalidRequest> {
     let kinds: Result<Vec<ResourceType>, _> = text.split(',').map(str::parse).collect();
     let mut kinds = kinds.map_err(|_| InvalidRequest::malformed("`_type` is a list of resource types"))?;
     kinds.sort_unstable();
