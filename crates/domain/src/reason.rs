@@ -86,6 +86,8 @@ pub enum Reason {
     RoleRefused,
     /// A de-identified session asked for what cannot be made safe, or what was to leave could not be (S4-06).
     DeIdentified,
+    /// A bulk export was asked for by one who may not have it, or in a form that nobody is offered (S1-13).
+    ExportRefused,
 }
 
 impl Reason {
@@ -134,6 +136,7 @@ impl Reason {
             Self::Policy => "policy",
             Self::RoleRefused => "role-refused",
             Self::DeIdentified => "de-identified",
+            Self::ExportRefused => "export-refused",
         }
     }
 }

@@ -96,6 +96,9 @@ pub fn reason(code: &str) -> &'static str {
         "de-identified" => {
             "a de-identified session asked for what cannot be made safe, or what was to leave could not be"
         }
+        "export-refused" => {
+            "a bulk export was asked for by one who may not have it (S1-13); ask the integration's owners why"
+        }
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -149,6 +152,7 @@ mod tests {
             Reason::Policy,
             Reason::RoleRefused,
             Reason::DeIdentified,
+            Reason::ExportRefused,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

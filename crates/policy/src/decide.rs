@@ -205,6 +205,9 @@ impl Frame<'_> {
             Interaction::Write(_) | Interaction::Bundle(_) => {
                 Err(Denial::new(Reason::NotSupported, "each entry of a batch is decided by itself"))
             }
+            Interaction::Bulk(_) => {
+                Err(Denial::new(Reason::ExportRefused, "a session for one patient exports nothing"))
+            }
         }
     }
 

@@ -134,6 +134,7 @@ impl From<InvalidRequest> for Refusal {
             InvalidKind::Forbidden => {
                 Self { status: StatusCode::FORBIDDEN, issue: "not-supported", ..Self::new(Reason::NotSupported, what) }
             }
+            InvalidKind::Export => Self::new(Reason::ExportRefused, what),
             InvalidKind::NotFound => Self::new(Reason::NotFound, what),
             InvalidKind::Method { allow } => Self { allow: Some(allow), ..Self::new(Reason::MethodNotAllowed, what) },
             InvalidKind::NotAcceptable => Self {

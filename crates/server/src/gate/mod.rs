@@ -11,6 +11,7 @@ mod budget;
 mod capability;
 mod change;
 mod consents;
+mod export;
 mod head;
 mod large;
 mod organisation;
@@ -217,6 +218,9 @@ impl Gate {
         if let Err(over) = caller.purse.request(self.clock.now()) {
             return Box::pin(self.over(&trace, &caller, over)).await;
         }
+        if export::is_refused(below, &caller) {
+            return Box::pin(self.refuse_export(&trace, &caller, export::refused())).await;
+        }
         let held = if takes_body {
             match Box::pin(self.room.take(request.headers(), body)).await {
                 Ok(held) => Some(held),
@@ -231,6 +235,9 @@ impl Gate {
         let read = read.unwrap_or_else(|| fhir::request::read(&head.raw(below, bytes)));
         let interaction = match read {
             Ok(interaction) => interaction,
+            Err(invalid) if export::is_export(&invalid) => {
+                return Box::pin(self.refuse_export(&trace, &caller, invalid.into())).await;
+            }
             Err(invalid) => return self.not_read(&trace, &caller, invalid.into()).await,
         };
         let proofs = self.open_proofs(known, &interaction, bytes);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::{Integration, IntegrationId, Reason, TenantId};
 use fhir::ResourceType;
-use fhir::request::{Interaction, Returns, Write};
+use fhir::request::{Bulk, Interaction, Returns, Write};
 use orgpolicy::{Action, Agent, Binding, Key, Known, Outcome, Part, RequestFacts, SessionFacts, Slice};
 use parking_lot::Mutex;
 use policy::{Guard, PageCursor};
@@ -419,12 +419,20 @@ fn asked(interaction: &Interaction, page: Option<&PageCursor>) -> Option<Vec<(Ac
             }
             Some(out)
         }
+        // Only the kick-off asks for anything of a patient; what its files hold is asked about file by file.
+        Interaction::Bulk(Bulk::KickOff(kick_off)) if kick_off.kinds.is_empty() => {
+            Some(vec![(Action::Export, ResourceType::PATIENT)])
+        }
+        Interaction::Bulk(Bulk::KickOff(kick_off)) => {
+            Some(kick_off.kinds.iter().map(|kind| (Action::Export, *kind)).collect())
+        }
+        Interaction::Bulk(_) => None,
     }
 }
 
 #[test]
 fn every_interaction_but_those_of_many_is_an_action() {
-    let many = ["capabilities", "page", "batch", "transaction"];
+    let many = ["capabilities", "page", "batch", "transaction", "export-status", "export-cancel", "export-file"];
     for name in Interaction::NAMES {
         assert_eq!(name.parse::<Action>().is_ok(), !many.contains(&name), "{name}");
     }

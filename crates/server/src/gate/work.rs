@@ -15,7 +15,7 @@ use policy::{
 use super::budget::Place;
 use super::organisation::Allowed;
 use super::watched::Watched;
-use super::{Answer, Caller, Gate, Tenant, absent, record};
+use super::{Answer, Caller, Gate, Tenant, absent, export, record};
 use crate::audit::{Audit, Lane};
 use crate::broker::{Room, Sent};
 use crate::error::Refusal;
@@ -45,7 +45,13 @@ enum Next {
 impl Gate {
     /// One interaction, or the entries of a batch one by one.
     pub(super) async fn work(&self, job: &Job<'_>, interaction: Interaction, if_none_match: Option<&str>) -> Answer {
+        if let Interaction::Bundle(submission) = &interaction
+            && export::is_within(submission)
+        {
+            self.alert_export(job.trace, job.caller, "an entry of a Bundle asked for a bulk export").await;
+        }
         match interaction {
+            Interaction::Bulk(bulk) => Box::pin(self.bulk(job, bulk)).await,
             Interaction::Bundle(submission) if submission.kind == SubmissionKind::Batch => {
                 Box::pin(self.batch(job, submission)).await
             }

@@ -180,7 +180,7 @@ impl Gate {
     }
 
     /// Waits until the registry has heard of a session, however busy the machine is.
-    async fn reach(&self, feed: u64) {
+    pub async fn reach(&self, feed: u64) {
         for _ in 0..50 {
             if self.server.parts.registry.reached(feed).await {
                 return;
@@ -221,7 +221,21 @@ impl Gate {
         scopes: &str,
         change: impl FnOnce(&mut TaskProfile),
     ) -> Session {
-        self.session_with(budgets, None, patient, scopes, change).await
+        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets };
+        let subject = Subject::Patient(patient.parse().unwrap());
+        self.session_with(class_for(scopes), subject, terms, None, scopes, change).await
+    }
+
+    /// A session of an integration of any class, about anyone, on any terms.
+    pub async fn session_as(
+        &self,
+        class: Class,
+        subject: Subject,
+        terms: Terms,
+        scopes: &str,
+        change: impl FnOnce(&mut TaskProfile),
+    ) -> Session {
+        self.session_with(class, subject, terms, None, scopes, change).await
     }
 
     /// A session whose integration has this role; where the role is de-identified only, as the token endpoint makes it. Its
@@ -232,7 +246,10 @@ impl Gate {
             profile.operations = [Operation::Everything, Operation::LastN].into();
         };
         let de_identified = role.phi_access == PhiAccess::DeIdentifiedOnly;
-        let mut session = self.session_with(BUDGETS, Some(role), patient, scopes, operations).await;
+        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets: BUDGETS };
+        let subject = Subject::Patient(patient.parse().unwrap());
+        let mut session =
+            self.session_with(class_for(scopes), subject, terms, Some(role), scopes, operations).await;
         if de_identified {
             let table = SurrogateTable::new(self.store().clone(), self.server.parts.keys.clone());
             let owner = table.owner(&session.tenant, &session.integration, &patient.parse().unwrap()).unwrap();
@@ -246,9 +263,10 @@ impl Gate {
 
     async fn session_with(
         &self,
-        budgets: Budgets,
+        class: Class,
+        subject: Subject,
+        terms: Terms,
         role: Option<ServiceRole>,
-        patient: &str,
         scopes: &str,
         change: impl FnOnce(&mut TaskProfile),
     ) -> Session {
@@ -256,9 +274,6 @@ impl Gate {
         let role_name: Option<RoleName> = role.is_some().then(|| format!("r-{}", SessionId(tag)).parse().unwrap());
         let id = format!("i-{}", SessionId(tag));
         let scopes: domain::ScopeSet = scopes.parse().unwrap();
-        // A wildcard is for `patient-app` alone; every other rule is the same for both classes.
-        let wildcard = scopes.0.iter().any(|scope| scope.resource == domain::ResourceMatch::Every);
-        let class = if wildcard { Class::PatientApp } else { Class::ClinicalAi };
         let mut profile = TaskProfile {
             name: format!("t-{}", SessionId(tag)).parse().unwrap(),
             version: 1,
@@ -293,7 +308,6 @@ impl Gate {
             status: IntegrationStatus::Active,
             epoch: 0,
         };
-        let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets };
         let digest = server::registry::approval_digest(&integration, role.as_ref(), &profile, &terms);
         let approval = Approval {
             id: ApprovalId(tag),
@@ -324,7 +338,11 @@ impl Gate {
             ..Change::default()
         };
         let keys = &self.server.parts.keys;
-        let patient_sealed = keys.seal_row(integration.tenant.as_str(), SESSION_PATIENT, patient.as_bytes()).unwrap();
+        let who = match &subject {
+            Subject::Patient(patient) => patient.as_str(),
+            _ => "*",
+        };
+        let patient_sealed = keys.seal_row(integration.tenant.as_str(), SESSION_PATIENT, who.as_bytes()).unwrap();
         let _ = self.store().apply(&change, NOW).await.unwrap().unwrap();
         let expires_at = self.clock.now() + 900_000;
         let issue = store::Issue {
@@ -357,7 +375,7 @@ impl Gate {
             approval: approval.id,
             task,
             purpose_of_use: "TREAT".into(),
-            subject: Subject::Patient(patient.parse().unwrap()),
+            subject,
             scopes,
             expires_at,
             feed,
@@ -443,4 +461,9 @@ fn tenant(id: &str, upstream: &Upstream) -> TenantSettings {
             consent: server::settings::ConsentSource::None,
         },
     }
+}
+
+/// A wildcard is for `patient-app` alone; every other rule is the same for both classes.
+fn class_for(scopes: &str) -> Class {
+    if scopes.contains("/*.") { Class::PatientApp } else { Class::ClinicalAi }
 }
