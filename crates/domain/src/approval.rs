@@ -1,6 +1,7 @@
 //! Standing permission for one Integration to run one Task profile version until a date (S0-05, S2-25).
 
 use fhir::ResourceType;
+use fhir::request::ExportOf;
 
 use crate::budget::Budgets;
 use crate::id::{ApprovalId, IntegrationId, Millis, PersonId, TenantId};
@@ -17,6 +18,16 @@ pub enum LaunchMode {
     Ticket {},
     /// The agent names the patient and Hilum proves a care relationship first.
     Relationship(RelationshipRule),
+    /// No patient at all: bulk export of one population, for class `analytics` alone (S1-12).
+    Export(ExportRule),
+}
+
+/// Whose records an approval lets be exported: the members of one Group, or every patient's.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRule {
+    /// `Group/[id]` or `all-patients`.
+    pub of: ExportOf,
 }
 
 /// How a care relationship is proved: an upstream search bound to the approval, whose results pass `verify`.
@@ -83,6 +94,17 @@ pub enum ApprovalStatus {
     },
 }
 
+/// The decision of the first of two approvers; nothing is in force by it.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct FirstApproval {
+    /// Who; neither the requester nor the second approver.
+    pub by: PersonId,
+    /// When.
+    pub at: Millis,
+    /// The latest end they agreed to.
+    pub until: Millis,
+}
+
 /// A request for approval and what became of it.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Approval {
@@ -106,6 +128,9 @@ pub struct Approval {
     pub digest: String,
     /// Where it stands.
     pub status: ApprovalStatus,
+    /// The first approver, where it takes two (S1-12); absent in what was written before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<FirstApproval>,
 }
 
 impl Approval {
@@ -114,4 +139,62 @@ impl Approval {
     pub fn in_force(&self, now: Millis) -> bool {
         matches!(&self.status, ApprovalStatus::Approved { at, until, .. } if *at <= now && now < *until)
     }
+
+    /// Whether two people approved it who are not each other and not the requester (S1-12).
+    #[must_use]
+    pub fn is_by_two(&self) -> bool {
+        match (&self.status, &self.first) {
+            (ApprovalStatus::Approved { by, .. }, Some(first)) => {
+                first.by != *by && first.by != self.requested_by && *by != self.requested_by
+            }
+            _ => false,
+        }
+    }
+
+    /// Whose records it lets be exported, if it is for an export and for nothing else.
+    #[must_use]
+    pub fn export(&self) -> Option<&ExportOf> {
+        match self.terms.launch.as_slice() {
+            [LaunchMode::Export(rule)] => Some(&rule.of),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn an_export_is_one_population_and_two_people() {
+    let mode = |text: &str| serde_json::from_str::<LaunchMode>(text);
+    let group = mode(r#"{"mode":"export","of":"Group/G1"}"#).unwrap();
+    assert_eq!(serde_json::to_string(&group).unwrap(), r#"{"mode":"export","of":"Group/G1"}"#);
+    for bad in
+        [r#"{"mode":"export"}"#, r#"{"mode":"export","of":"*"}"#, r#"{"mode":"export","of":"Group/G1","also":1}"#]
+    {
+        assert!(mode(bad).is_err(), "{bad}");
+    }
+    let person = |name: &str| name.parse::<PersonId>().unwrap();
+    let approved = |by: &str| ApprovalStatus::Approved { by: person(by), at: 0, until: 10 };
+    let first = |by: &str| Some(FirstApproval { by: person(by), at: 0, until: 10 });
+    let mut approval = Approval {
+        id: ApprovalId([1; 16]),
+        tenant: "mercy".parse().unwrap(),
+        integration: "cohorts".parse().unwrap(),
+        task: TaskRef { name: "quality".parse().unwrap(), version: 1 },
+        terms: Terms { launch: vec![group.clone()], token_seconds: 300, budgets: Budgets::hourly(1) },
+        justification: "why".into(),
+        requested_by: person("o@x"),
+        requested_at: 0,
+        digest: String::new(),
+        status: approved("b@x"),
+        first: first("a@x"),
+    };
+    assert!(approval.is_by_two());
+    assert_eq!(approval.export().map(ToString::to_string).as_deref(), Some("Group/G1"));
+    approval.terms.launch = vec![group, LaunchMode::Ticket {}];
+    assert_eq!(approval.export(), None, "for nothing else");
+    for (by, earlier) in [("b@x", None), ("b@x", first("b@x")), ("b@x", first("o@x")), ("o@x", first("a@x"))] {
+        (approval.status, approval.first) = (approved(by), earlier);
+        assert!(!approval.is_by_two());
+    }
+    (approval.status, approval.first) = (ApprovalStatus::Requested, first("a@x"));
+    assert!(!approval.is_by_two() && !approval.in_force(5));
 }

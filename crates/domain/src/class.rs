@@ -112,6 +112,15 @@ impl Class {
         }
     }
 
+    /// How many people must approve, the requester not among them: two where whole populations are concerned (S1-12).
+    #[must_use]
+    pub fn approvers(self) -> u8 {
+        match self {
+            Self::Analytics => 2,
+            _ => 1,
+        }
+    }
+
     /// Longest token life this class may be given, in seconds.
     #[must_use]
     pub fn token_seconds_max(self) -> u32 {

@@ -184,6 +184,12 @@ random_id!(
     "approval id"
 );
 
+random_id!(
+    /// One job of bulk export: 128 random bits, 32 hexadecimal digits in its address.
+    ExportId,
+    "export id"
+);
+
 fn parse_hex_16(text: &str) -> Option<[u8; 16]> {
     let digits = text.as_bytes();
     if digits.len() != 32 {

@@ -15,12 +15,12 @@ pub mod scope;
 pub mod session;
 pub mod task;
 
-pub use approval::{Approval, ApprovalStatus, LaunchMode, RelationshipRule, Terms};
+pub use approval::{Approval, ApprovalStatus, ExportRule, FirstApproval, LaunchMode, RelationshipRule, Terms};
 pub use budget::{Budget, Budgets, Limits};
 pub use class::{Class, ClassRefusal};
 pub use id::{
-    ApprovalId, EnvironmentName, IntegrationId, InvalidName, Millis, Permission, PersonId, RoleName, SessionId,
-    TaskName, TenantId,
+    ApprovalId, EnvironmentName, ExportId, IntegrationId, InvalidName, Millis, Permission, PersonId, RoleName,
+    SessionId, TaskName, TenantId,
 };
 pub use integration::{AssertionAudience, ClientAuth, Environment, Integration, IntegrationStatus, Keys, Owners};
 pub use person::{Person, Role};

@@ -34,6 +34,8 @@ pub enum LaunchKind {
     Ticket,
     /// A proved care relationship.
     Relationship,
+    /// None: the session is of a population.
+    Export,
 }
 
 /// What a verified access token says of its session; liveness is looked up apart.

@@ -5,6 +5,7 @@
 
 mod engine;
 mod error;
+mod exports;
 mod feed;
 mod finder;
 mod keys;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 pub use error::{OpenError, StoreError};
+pub use exports::{ExportOwner, ExportRow, ExportState};
 pub use feed::{FeedEntry, FeedKind};
 pub use keys::WrappedKey;
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
@@ -75,11 +77,13 @@ const SQLITE: Migrations = &[
     (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
     (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
+    (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
+    (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

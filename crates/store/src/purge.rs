@@ -7,8 +7,8 @@ use crate::{Store, StoreError};
 
 /// Most rows removed from each table in one call.
 const ROWS_MAX: i64 = 1_000;
-/// How long an assertion, ticket, API token or page link's surrogate is kept after it expired: clocks of nodes may differ by this much.
-/// So long at least a surrogate of an integration that has ended is.
+/// How long an assertion, ticket, API token, export or page link's surrogate is kept after it expired: clocks of nodes may differ
+/// by this much. So long at least a surrogate of an integration that has ended is.
 const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
 /// How long a session's row is kept after its token expired; the ledger keeps what happened in it.
 const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
@@ -27,6 +27,8 @@ const TOKENS: Statement<2> =
     Statement::new("DELETE FROM api_token WHERE hash IN (SELECT hash FROM api_token WHERE expires_at < $1 LIMIT $2)");
 const SESSIONS: Statement<2> =
     Statement::new("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)");
+const EXPORTS: Statement<2> =
+    Statement::new("DELETE FROM export_job WHERE id IN (SELECT id FROM export_job WHERE expires_at < $1 LIMIT $2)");
 const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
@@ -54,6 +56,7 @@ impl Store {
             (TICKETS, EXPIRED_KEPT),
             (TOKENS, EXPIRED_KEPT),
             (SESSIONS, SESSION_KEPT),
+            (EXPORTS, EXPIRED_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),
             (ENDED, EXPIRED_KEPT),

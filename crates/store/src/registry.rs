@@ -195,14 +195,15 @@ const INSERT_PROFILE: Statement<4> = Statement::new(
 );
 const FIND_PROFILE: Statement<3> =
     Statement::new("SELECT body FROM task_profile WHERE tenant = $1 AND name = $2 AND version = $3");
-const INSERT_APPROVAL: Statement<11> = Statement::new(
+const INSERT_APPROVAL: Statement<12> = Statement::new(
     "INSERT INTO approval (id, tenant, integration, task, version, status, requested_by, approved_by, until, digest,
-                           revision, body)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11)
+                           revision, body, first_approved_by)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12)
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
-const UPDATE_APPROVAL: Statement<8> = Statement::new(
-    "UPDATE approval SET status = $3, approved_by = $4, until = $5, digest = $6, revision = revision + 1, body = $7
+const UPDATE_APPROVAL: Statement<9> = Statement::new(
+    "UPDATE approval SET status = $3, approved_by = $4, until = $5, digest = $6, revision = revision + 1, body = $7,
+                         first_approved_by = $9
      WHERE id = $1 AND tenant = $2 AND revision = $8 RETURNING id",
 );
 const PUT_FILTER: Statement<5> = Statement::new(
@@ -491,18 +492,19 @@ async fn put_approval(tx: &mut Tx, put: &PutApproval) -> Result<bool, StoreError
     let [id, tenant] = [Bind::Text(&id), Bind::Text(approval.tenant.as_str())];
     let [status, digest, body] = [Bind::Text(status), Bind::Text(&approval.digest), Bind::Text(&body)];
     let (by, until) = (Bind::MaybeText(by), Bind::MaybeInt(until));
+    let first = Bind::MaybeText(approval.first.as_ref().map(|first| first.by.as_str()));
     let row = match put.expected {
         None => {
             let integration = Bind::Text(approval.integration.as_str());
             let task = Bind::Text(approval.task.name.as_str());
             let version = Bind::Int(i64::from(approval.task.version));
             let who = Bind::Text(approval.requested_by.as_str());
-            let binds = [id, tenant, integration, task, version, status, who, by, until, digest, body];
+            let binds = [id, tenant, integration, task, version, status, who, by, until, digest, body, first];
             tx.row(INSERT_APPROVAL, binds).await?
         }
         Some(revision) => {
             let revision = Bind::Int(i64::try_from(revision).unwrap_or(i64::MAX));
-            tx.row(UPDATE_APPROVAL, [id, tenant, status, by, until, digest, body, revision]).await?
+            tx.row(UPDATE_APPROVAL, [id, tenant, status, by, until, digest, body, revision, first]).await?
         }
     };
     Ok(row.is_some())

@@ -68,6 +68,7 @@ fn launch_of(word: &str) -> Result<LaunchKind, StoreError> {
     match word {
         "ticket" => Ok(LaunchKind::Ticket),
         "relationship" => Ok(LaunchKind::Relationship),
+        "export" => Ok(LaunchKind::Export),
         _ => Err(StoreError::Corrupt("an unknown kind of launch")),
     }
 }
@@ -76,6 +77,7 @@ pub(crate) fn launch_word(launch: LaunchKind) -> &'static str {
     match launch {
         LaunchKind::Ticket => "ticket",
         LaunchKind::Relationship => "relationship",
+        LaunchKind::Export => "export",
     }
 }
 

@@ -9,6 +9,8 @@
     missing_docs
 )]
 
+#[path = "contract/exports.rs"]
+mod exports;
 #[path = "contract/groups.rs"]
 mod groups;
 #[path = "contract/people.rs"]
@@ -102,6 +104,7 @@ pub fn approval(byte: u8, integration: &str, tenant: &str) -> Approval {
         requested_at: NOW,
         digest: "0".repeat(64),
         status: ApprovalStatus::Requested,
+        first: None,
     }
 }
 

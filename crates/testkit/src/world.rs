@@ -94,6 +94,7 @@ impl World {
                 at: NOW - 5,
                 until: NOW + 1_000_000,
             },
+            first: None,
         };
         let profile = TaskProfile {
             name: task.name.clone(),

@@ -4,6 +4,7 @@
 //! not have one is refused whatever else is wrong with the request, and a person looks at it (S1-13).
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::decode::Pair;
 use super::{InvalidKind, InvalidRequest, query, quote, record};
@@ -62,6 +63,52 @@ pub enum ExportOf {
     Group(Id),
     /// Every patient's.
     AllPatients,
+}
+
+/// Text that names no population.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InvalidExportOf;
+
+impl fmt::Display for InvalidExportOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be `Group/[id]` or `all-patients`")
+    }
+}
+
+impl std::error::Error for InvalidExportOf {}
+
+impl FromStr for ExportOf {
+    type Err = InvalidExportOf;
+
+    fn from_str(text: &str) -> Result<Self, InvalidExportOf> {
+        match text.split_once('/') {
+            None if text == "all-patients" => Ok(Self::AllPatients),
+            Some(("Group", id)) => id.parse().map(Self::Group).map_err(|_| InvalidExportOf),
+            _ => Err(InvalidExportOf),
+        }
+    }
+}
+
+impl fmt::Display for ExportOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(id) => write!(f, "Group/{id}"),
+            Self::AllPatients => f.write_str("all-patients"),
+        }
+    }
+}
+
+impl serde::Serialize for ExportOf {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ExportOf {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|why| serde::de::Error::custom(format!("`{text}`: {why}")))
+    }
 }
 
 /// What an export is asked to hold.
@@ -246,6 +293,16 @@ fn s1_13_every_spelling_of_an_export_is_known() {
         "/$ex/port",
     ] {
         assert!(!asks_export(path), "{path}");
+    }
+}
+
+#[test]
+fn a_population_is_named_exactly() {
+    for text in ["Group/G1", "all-patients"] {
+        assert_eq!(text.parse::<ExportOf>().unwrap().to_string(), text);
+    }
+    for text in ["", "Group", "Group/", "Group/a/b", "group/G1", "Patient/P1", "all-patients/", "*"] {
+        assert!(text.parse::<ExportOf>().is_err(), "`{text}`");
     }
 }
 

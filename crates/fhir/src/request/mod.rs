@@ -24,7 +24,7 @@ mod write;
 
 use std::fmt;
 
-pub use self::bulk::{Bulk, ExportOf, KickOff, TypeFilter, asks_export, is_job};
+pub use self::bulk::{Bulk, ExportOf, InvalidExportOf, KickOff, TypeFilter, asks_export, is_job};
 pub use self::bundle::{Entry, Submission, SubmissionKind};
 pub use self::interaction::{Everything, History, Interaction, Payload, Returns, Write};
 use crate::params::ParamKind;

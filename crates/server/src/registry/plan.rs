@@ -193,6 +193,8 @@ impl Plan {
                 ApprovalStatus::Requested => {
                     let Some(digest) = self.digest(&approval) else { continue };
                     new.digest = digest;
+                    // Whoever approved it first approved something else.
+                    new.first = None;
                 }
                 _ => continue,
             }
@@ -255,6 +257,7 @@ impl Plan {
             requested_at: self.now,
             digest,
             status: ApprovalStatus::Requested,
+            first: None,
         };
         self.line("request", format!("approval {} of {} for {}", approval.id, approval.task, integration.id));
         self.put_approval(approval, None);

@@ -149,5 +149,6 @@ pub fn approval(tenant: &str, integration: &str, terms: Terms, digest: String) -
             at: NOW - 1_000,
             until: NOW + 30 * 24 * 3_600_000,
         },
+        first: None,
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use demo_ehr::{DemoEhr, Running as Upstream};
 use domain::{
-    Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, Integration,
-    IntegrationStatus, Keys, LaunchKind, LaunchMode, Operation, Owners, PhiAccess, RoleName, ServiceRole, Session,
-    SessionId, Subject, TaskProfile, TaskRef, Terms,
+    Approval, ApprovalId, ApprovalStatus, AssertionAudience, Budgets, Class, ClientAuth, Environment, FirstApproval,
+    Integration, IntegrationStatus, Keys, LaunchKind, LaunchMode, Operation, Owners, PhiAccess, RoleName, ServiceRole,
+    Session, SessionId, Subject, TaskProfile, TaskRef, Terms,
 };
 use fhir::ResourceType;
 use http_body_util::{BodyExt, Full};
@@ -320,6 +320,11 @@ impl Gate {
             requested_at: NOW,
             digest,
             status: ApprovalStatus::Approved { by: "p@x".parse().unwrap(), at: NOW, until: NOW + 86_400_000 },
+            first: (class.approvers() > 1).then(|| FirstApproval {
+                by: "q@x".parse().unwrap(),
+                at: NOW,
+                until: NOW + 86_400_000,
+            }),
         };
         let task: TaskRef = profile.reference();
         let change = Change {
