@@ -104,6 +104,11 @@ impl Consents {
     }
 }
 
+/// Whether a Period surely holds at `now`. One that cannot be read, or whose dates leave it open, does not.
+pub(crate) fn surely_covers(period: Value<'_>, now: Millis) -> bool {
+    period::Period::read(period).is_some_and(|period| period.covers(now) == criterion::Match::Yes)
+}
+
 /// Reads Consents one by one, over as many pages as they come in.
 pub struct ConsentsBuilder {
     patient: Id,

@@ -104,7 +104,7 @@ enum Go {
 }
 
 fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
-    check_standing(&ask)?;
+    check_standing(ask.now, ask.integration, ask.approval, ask.profile, ask.session)?;
     let Subject::Patient(patient) = &ask.session.subject else {
         return Err(Denial::new(
             Reason::ScopeInsufficient,
@@ -138,19 +138,24 @@ fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
 }
 
 /// Whether anything at all may be asked now: integration, approval and session belong together and are alive.
-fn check_standing(ask: &Ask<'_>) -> Result<(), Denial> {
-    let Ask { now, integration, approval, profile, session, .. } = ask;
-    if !integration.usable(*now) {
+pub(crate) fn check_standing(
+    now: Millis,
+    integration: &Integration,
+    approval: &Approval,
+    profile: &TaskProfile,
+    session: &Session,
+) -> Result<(), Denial> {
+    if !integration.usable(now) {
         return Err(Denial::new(Reason::IntegrationInactive, "the integration is suspended, ended or expired"));
     }
     let session_fits = session.integration == integration.id
         && session.tenant == integration.tenant
         && session.epoch == integration.epoch
-        && *now < session.expires_at;
+        && now < session.expires_at;
     if !session_fits {
         return Err(Denial::new(Reason::SessionEnded, "the session is over; start a new one"));
     }
-    let approval_fits = approval.in_force(*now)
+    let approval_fits = approval.in_force(now)
         && approval.id == session.approval
         && approval.integration == integration.id
         && approval.tenant == integration.tenant

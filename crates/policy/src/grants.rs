@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, TaskProfile};
+use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, Subject, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
@@ -61,7 +61,8 @@ impl Grants {
         Self { clauses: Vec::new(), expected: none, shared: none, labels: BTreeSet::new(), guard: None }
     }
 
-    /// `patient/` clauses alone: others never widen a patient's session (SC-07).
+    /// Clauses of the level that the subject has, and no others: `patient/` for a patient, which others never widen (SC-07),
+    /// `system/` for a population.
     pub(crate) fn new(
         integration: &Integration,
         profile: &TaskProfile,
@@ -69,9 +70,13 @@ impl Grants {
         rules: &TenantRules,
         guard: Option<Arc<dyn Guard>>,
     ) -> Self {
+        let level = match session.subject {
+            Subject::Patient(_) => Level::Patient,
+            Subject::Cohort => Level::System,
+        };
         let mut clauses: Vec<Clause> = Vec::new();
         for (index, asked) in (0u32..).zip(&session.scopes.0) {
-            if asked.level != Level::Patient || integration.class.check_scope(asked).is_err() {
+            if asked.level != level || integration.class.check_scope(asked).is_err() {
                 continue;
             }
             for allowed in &profile.scopes.0 {

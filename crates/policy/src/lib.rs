@@ -8,6 +8,7 @@ mod context;
 mod criteria;
 mod cursor;
 mod decide;
+mod export;
 mod grants;
 mod labels;
 mod offers;
@@ -22,10 +23,14 @@ mod verify;
 pub use consent::{ConsentContext, Consents, ConsentsBuilder};
 pub use cursor::{InvalidCursor, PageCursor};
 pub use decide::{Ask, Decision, Denial, Guard, ask_consents, decide};
+pub use export::{ExportAsk, ExportJob, ExportPermit, ExportPlan, InvalidJob, Members, decide_export};
 pub use offers::{Offer, offers, offers_at_most};
 pub use outcome::outcome;
 pub use permit::{Answered, Permit, UpstreamAnswer, UpstreamBody, UpstreamCall, Verb, WritePermit};
 pub use proof::{BinaryProof, sealed_texts};
 pub use released::{Content, Counts, Finding, Released};
 pub use rules::{Filters, TenantRules};
-pub use verify::{Interrupted, Sealer, Sink, Source, Verdict, verify, verify_spooled};
+pub use verify::{
+    BrokenLine, ExportFile, Held, Interrupted, InvalidManifest, Line, LineJudge, Manifest, ReleasedLine, Sealer, Sink,
+    Source, Verdict, decide_lines, verify, verify_spooled,
+};

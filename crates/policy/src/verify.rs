@@ -14,6 +14,9 @@ mod history;
 mod hops;
 mod judge;
 mod last;
+mod line;
+mod manifest;
+pub(crate) mod members;
 mod project;
 mod restore;
 mod search;
@@ -34,6 +37,8 @@ use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamC
 use crate::released::{Content, Counts, Finding, Released};
 use crate::shape::Shape;
 use edit::Edits;
+pub use line::{BrokenLine, Held, Line, LineJudge, ReleasedLine, decide_lines};
+pub use manifest::{ExportFile, InvalidManifest, Manifest};
 pub use stream::{Interrupted, Sink, Source, verify_spooled};
 
 /// Turns bytes into a sealed text; where it gives none, the link is left out.

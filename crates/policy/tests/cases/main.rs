@@ -11,6 +11,7 @@
 
 mod attacks;
 mod binary;
+mod export;
 mod filling;
 mod fixture;
 mod hops;
