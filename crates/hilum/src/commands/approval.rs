@@ -107,7 +107,11 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 /// One sentence: who may or may not run what, until when.
 fn standing(approval: &Value) -> String {
     let (who, task) = (text(approval, "integration"), text(approval, "task"));
+    let first = text(approval, "first_approved_by");
     match text(approval, "status") {
+        "requested" if !first.is_empty() => {
+            format!("`{who}` asks to run `{task}`; {first} has approved it, and it takes a second person")
+        }
         "requested" => format!("`{who}` asks to run `{task}`; nobody has decided"),
         "approved" => format!("`{who}` may run `{task}` until {} UTC", output::until(text(approval, "until"))),
         "suspended" => format!("`{who}` may not run `{task}`: suspended ({})", text(approval, "reason")),

@@ -6,6 +6,7 @@
 mod alarm;
 mod client;
 mod documents;
+mod export;
 mod http;
 mod launch;
 mod probe;

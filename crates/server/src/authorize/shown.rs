@@ -10,16 +10,33 @@ use super::{Service, Tenant};
 use crate::registry::Standing;
 use crate::surrogates::Stood;
 
+/// Why a role that is de-identified only exports nothing.
+const NO_EXPORT: &str = "the role of this integration is de-identified only: exports are not de-identified";
+
 /// Whom the token speaks of, as the integration is told it.
 pub(super) struct Shown {
     pub(super) subject: Subject,
-    pub(super) patient: Id,
+    /// None: a population.
+    pub(super) patient: Option<Id>,
     pub(super) encounter: Option<Id>,
 }
 
 /// Whether the integration's role lets a session start (S4-05, S4-08, S4-10).
 pub(super) fn admitted(standing: &Standing) -> Result<(), Denied> {
-    standing.admits().map_err(|why| Denied::new(Reason::RoleRefused, ErrorCode::UnauthorizedClient, why.to_string()))
+    standing.admits().map_err(|why| refused(&why.to_string()))
+}
+
+/// Whether the role lets a population be exported (S4-09). What is exported is not de-identified.
+pub(super) fn exports(standing: &Standing) -> Result<(), Denied> {
+    admitted(standing)?;
+    if standing.is_de_identified() {
+        return Err(refused(NO_EXPORT));
+    }
+    standing.role.as_ref().map_or(Ok(()), |role| role.exports()).map_err(|why| refused(&why.to_string()))
+}
+
+fn refused(says: &str) -> Denied {
+    Denied::new(Reason::RoleRefused, ErrorCode::UnauthorizedClient, says)
 }
 
 /// Whether the integration may name the patient itself: not where it must not know whom its surrogates stand for.
@@ -27,8 +44,7 @@ pub(super) fn may_name_patient(standing: &Standing) -> Result<(), Denied> {
     if !standing.is_de_identified() {
         return Ok(());
     }
-    let says = "the role of this integration is de-identified only: a launcher names the patient; send a launch ticket";
-    Err(Denied::new(Reason::RoleRefused, ErrorCode::UnauthorizedClient, says))
+    Err(refused("the role of this integration is de-identified only: a launcher names the patient; send a launch ticket"))
 }
 
 impl Service {
@@ -37,14 +53,15 @@ impl Service {
         &self,
         tenant: &Tenant,
         standing: &Standing,
-        patient: &Id,
+        patient: Option<&Id>,
         encounter: Option<&Id>,
         now: Millis,
     ) -> Result<Shown, Denied> {
         if !standing.is_de_identified() {
-            let subject = Subject::Patient(patient.clone());
-            return Ok(Shown { subject, patient: patient.clone(), encounter: encounter.cloned() });
+            let subject = patient.cloned().map_or(Subject::Cohort, Subject::Patient);
+            return Ok(Shown { subject, patient: patient.cloned(), encounter: encounter.cloned() });
         }
+        let Some(patient) = patient else { return Err(refused(NO_EXPORT)) };
         let failed = || {
             let says = "surrogates could not be had; try again";
             Denied::new(Reason::Overloaded, ErrorCode::TemporarilyUnavailable, says)
@@ -59,6 +76,6 @@ impl Service {
             Some(met) => Some(told.get(met).cloned().ok_or_else(failed)?),
             None => None,
         };
-        Ok(Shown { subject: Subject::Surrogate(patient.clone()), patient, encounter })
+        Ok(Shown { subject: Subject::Surrogate(patient.clone()), patient: Some(patient), encounter })
     }
 }

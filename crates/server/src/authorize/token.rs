@@ -62,8 +62,12 @@ impl Denied {
         Self { refused, reason: Reason::Overloaded, standing: None, patient: None, alarm: None }
     }
 
-    pub(super) fn at(mut self, standing: &Standing, patient: &Id) -> Self {
-        (self.standing, self.patient) = (Some(standing.clone()), Some(patient.clone()));
+    pub(super) fn at(self, standing: &Standing, patient: &Id) -> Self {
+        self.about(standing, Some(patient))
+    }
+
+    fn about(mut self, standing: &Standing, patient: Option<&Id>) -> Self {
+        (self.standing, self.patient) = (Some(standing.clone()), patient.cloned());
         self
     }
 }
@@ -74,16 +78,20 @@ impl From<ScopeRefusal> for Denied {
     }
 }
 
-/// What established the patient.
-struct Launch {
-    kind: LaunchKind,
-    standing: Standing,
-    patient: Id,
-    encounter: Option<Id>,
-    ticket: Option<[u8; 32]>,
-    details: Option<FhirTask>,
-    evidence: Option<String>,
+/// What established the subject.
+pub(super) struct Launch {
+    pub(super) kind: LaunchKind,
+    pub(super) standing: Standing,
+    /// None: the subject is the population of the approval.
+    pub(super) patient: Option<Id>,
+    pub(super) encounter: Option<Id>,
+    pub(super) ticket: Option<[u8; 32]>,
+    pub(super) details: Option<FhirTask>,
+    pub(super) evidence: Option<String>,
 }
+
+/// Stands for the patient in the row of a session that has none; no id is written so.
+const COHORT: &str = "*";
 
 /// Handles the endpoint.
 pub(super) async fn token(
@@ -218,6 +226,7 @@ impl Service {
             return Err(Denied::new(Reason::ScopeInvalid, ErrorCode::UnauthorizedClient, says));
         }
         let launch = match &request.grant {
+            _ if class == Class::Analytics => self.by_export(tenant, caller, request, now)?,
             Grant::Ticket(ticket) => self.by_ticket(tenant, caller, ticket, now).await?,
             Grant::Relationship(details) => self.by_relationship(tenant, trace, caller, details, used, now).await?,
             Grant::Absent if request.scope.is_none() => return Err(ScopeRefusal::Missing.into()),
@@ -252,6 +261,7 @@ impl Service {
             .ok_or_else(|| not_approved(ticket.task.as_str(), "launch tickets"))?;
         shown::admitted(&standing).map_err(|denied| denied.at(&standing, &patient))?;
         let kind = LaunchKind::Ticket;
+        let patient = Some(patient);
         Ok(Launch { kind, standing, patient, encounter, ticket: Some(hash), details: None, evidence: None })
     }
 
@@ -317,7 +327,7 @@ impl Service {
         })?;
         Ok(Launch {
             kind: LaunchKind::Relationship,
-            patient: patient.clone(),
+            patient: Some(patient.clone()),
             encounter: None,
             ticket: None,
             details: Some(details.clone()),
@@ -356,7 +366,8 @@ impl Service {
         used: UsedAssertion,
         now: Millis,
     ) -> Result<Value, (Denied, UsedAssertion)> {
-        let failed = |denied: Denied, used: UsedAssertion| (denied.at(&launch.standing, &launch.patient), used);
+        let failed =
+            |denied: Denied, used: UsedAssertion| (denied.about(&launch.standing, launch.patient.as_ref()), used);
         let Some(seconds) = life(&launch.standing, &granted, now) else {
             return Err(failed(not_approved(launch.standing.approval.task.name.as_str(), "a session this late"), used));
         };
@@ -369,7 +380,7 @@ impl Service {
             Err(denied) => return Err(failed(denied, used)),
         };
         let (standing, encounter) = (&launch.standing, launch.encounter.as_ref());
-        let shown = match Box::pin(self.shown(tenant, standing, &launch.patient, encounter, now)).await {
+        let shown = match Box::pin(self.shown(tenant, standing, launch.patient.as_ref(), encounter, now)).await {
             Ok(shown) => shown,
             Err(denied) => return Err(failed(denied, used)),
         };
@@ -438,7 +449,7 @@ impl Service {
         now: Millis,
     ) -> Result<NewSession, Denied> {
         let keys = |_| Denied::unavailable("the keys failed");
-        let (id, patient) = (tenant.id.as_str(), launch.patient.as_str());
+        let (id, patient) = (tenant.id.as_str(), launch.patient.as_ref().map_or(COHORT, Id::as_str));
         Ok(NewSession {
             id: session.id,
             tenant: tenant.id.clone(),
@@ -508,13 +519,13 @@ pub(super) fn ticket_hash(ticket: &str) -> Option<[u8; 32]> {
 fn relationship_rule(approval: &Approval) -> Option<&RelationshipRule> {
     approval.terms.launch.iter().find_map(|mode| match mode {
         LaunchMode::Relationship(rule) => Some(rule),
-        LaunchMode::Ticket {} => None,
+        LaunchMode::Ticket {} | LaunchMode::Export(_) => None,
     })
 }
 
 fn grant(class: Class, launch: &Launch, asked: &[RequestedScope]) -> Result<Granted, Denied> {
     oauth::scope::grant(class, &launch.standing.profile.scopes, asked, &enforceable)
-        .map_err(|why| Denied::from(why).at(&launch.standing, &launch.patient))
+        .map_err(|why| Denied::from(why).about(&launch.standing, launch.patient.as_ref()))
 }
 
 /// Whether the gate can judge a clause's query on a resource at hand: plain tokens only (SC-18).
@@ -554,7 +565,7 @@ fn new_session(launch: &Launch, granted: &Granted, seconds: i64, now: Millis) ->
         approval: approval.id,
         task: approval.task.clone(),
         purpose_of_use: profile.purpose_of_use.clone(),
-        subject: Subject::Patient(launch.patient.clone()),
+        subject: launch.patient.clone().map_or(Subject::Cohort, Subject::Patient),
         scopes: granted.scopes.clone(),
         // Whole seconds, as `exp` says it: the session ends with its token and not a moment later.
         expires_at: (now.div_euclid(1_000) + seconds) * 1_000,
@@ -569,9 +580,11 @@ fn response(launch: &Launch, shown: &Shown, granted: &Granted, token: &str, seco
         "token_type": "Bearer",
         "expires_in": seconds,
         "scope": granted.text,
-        "patient": shown.patient.as_str(),
     });
     if let Value::Object(body) = &mut body {
+        if let Some(patient) = &shown.patient {
+            body.insert("patient".into(), patient.as_str().into());
+        }
         if let Some(encounter) = &shown.encounter {
             body.insert("encounter".into(), encounter.as_str().into());
         }

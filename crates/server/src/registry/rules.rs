@@ -104,12 +104,13 @@ pub(crate) fn request(
     let mut out = Vec::new();
     text(&mut out, "justification", justification);
     let class = integration.class;
-    if !matches!(class, Class::ClinicalAi) {
+    if !matches!(class, Class::ClinicalAi | Class::Analytics) {
         out.push(format!(
-            "`class`: this version approves tasks for clinical-ai integrations only, not {}",
+            "`class`: this version approves tasks for clinical-ai and analytics integrations only, not {}",
             class.as_str()
         ));
     }
+    out.extend(population(class, profile, terms));
     for scope in &profile.scopes.0 {
         if let Err(why) = class.check_scope(scope) {
             out.push(format!("task {}: {why}", profile.reference()));
@@ -149,12 +150,34 @@ pub(crate) fn request(
     out
 }
 
+/// An export is for class analytics, and that class for nothing else: one population for each approval, and nothing of it is
+/// changed (S1-12).
+fn population(class: Class, profile: &TaskProfile, terms: &Terms) -> Vec<String> {
+    let mut out = Vec::new();
+    let exports = terms.launch.iter().filter(|mode| matches!(mode, LaunchMode::Export(_))).count();
+    if class != Class::Analytics {
+        if exports > 0 {
+            out.push("`terms.launch`: `export` is for integrations of class analytics".into());
+        }
+        return out;
+    }
+    if exports != 1 || terms.launch.len() != 1 {
+        out.push("`terms.launch` of an analytics integration is one `export`: of one Group, or of all-patients".into());
+    }
+    let reads = |scope: &domain::Scope| !WRITES.iter().any(|letter| scope.actions.contains(*letter));
+    if !profile.scopes.0.iter().all(reads) || !profile.operations.is_empty() {
+        let task = profile.reference();
+        out.push(format!("task {task} has letters that write, or operations; an analytics integration only exports"));
+    }
+    out
+}
+
 /// A relationship is proved by records no integration can write (DESIGN, "How a session starts", 4).
 fn evidence(snapshot: &Snapshot, integration: &Integration, profile: &TaskProfile, terms: &Terms) -> Vec<String> {
     let mut out = Vec::new();
     let mut rules = terms.launch.iter().filter_map(|mode| match mode {
         LaunchMode::Relationship(rule) => Some(rule),
-        LaunchMode::Ticket {} => None,
+        LaunchMode::Ticket {} | LaunchMode::Export(_) => None,
     });
     let rule = rules.next();
     if rules.next().is_some() {

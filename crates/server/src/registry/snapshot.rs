@@ -147,6 +147,10 @@ impl Snapshot {
         if !fits || !approval.in_force(now) || integration.tenant != approval.tenant {
             return Err(Reason::ApprovalMissing);
         }
+        // Written past the API, an approval of one may look like one of two (S1-12).
+        if integration.class.approvers() > 1 && !approval.is_by_two() {
+            return Err(Reason::ApprovalMissing);
+        }
         let profile = self.profile(&approval.tenant, &approval.task).ok_or(Reason::ApprovalMissing)?;
         let role = self.role_of(integration).ok_or(Reason::ApprovalMissing)?;
         Ok(Standing {

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use domain::{Approval, ApprovalId, ApprovalStatus, IntegrationId, Reason};
+use domain::{Approval, ApprovalId, ApprovalStatus, FirstApproval, IntegrationId, Reason};
 
 use super::integrations::reason;
 use super::problem::ApiError;
@@ -94,7 +94,28 @@ pub(super) async fn approve(
     if !mistakes.is_empty() {
         return Err(ApiError::mistakes(mistakes));
     }
-    let status = ApprovalStatus::Approved { by: visit.caller.person.clone(), at: now, until };
+    let by = visit.caller.person.clone();
+    let until = match &approval.first {
+        _ if integration.class.approvers() < 2 => until,
+        // S1-12: the first of two puts nothing in force.
+        None => {
+            let mut new = Approval::clone(approval);
+            new.first = Some(FirstApproval { by, at: now, until });
+            let note = format!("first of two, until {}, digest {}", read::show_time(until), approval.digest);
+            return written(&registry, &visit, &snapshot, new, held.revision, note).await;
+        }
+        Some(first) if first.by == by => {
+            let says = "an export takes two people; ask another privacy officer to approve it too";
+            return Err(ApiError::forbidden(Reason::SelfApproval, says));
+        }
+        Some(first) => until.min(first.until),
+    };
+    // What the first agreed to may be over by now.
+    let mistakes = rules::until(integration, until, now);
+    if !mistakes.is_empty() {
+        return Err(ApiError::mistakes(mistakes));
+    }
+    let status = ApprovalStatus::Approved { by, at: now, until };
     let note = format!("until {}, digest {}", read::show_time(until), approval.digest);
     decide(&registry, &visit, &snapshot, held, status, note).await
 }
@@ -159,10 +180,21 @@ async fn decide(
     note: String,
 ) -> Answer {
     let mut approval = Approval::clone(&held.value);
-    let id = approval.id;
     approval.status = status;
+    written(registry, visit, snapshot, approval, held.revision, note).await
+}
+
+async fn written(
+    registry: &Registry,
+    visit: &Visit,
+    snapshot: &Snapshot,
+    approval: Approval,
+    revision: u64,
+    note: String,
+) -> Answer {
+    let id = approval.id;
     let mut plan = Plan::new(snapshot, registry.0.clock.now());
-    plan.put_approval(approval, Some(held.revision));
+    plan.put_approval(approval, Some(revision));
     registry.write_plan(visit, visit.deed(id, note), &plan).await?;
     let snapshot = registry.snapshot();
     ok(shapes::approval(&snapshot, &find(&snapshot, visit, &id.to_string())?.value))

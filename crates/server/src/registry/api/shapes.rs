@@ -4,6 +4,7 @@ use domain::approval::LaunchMode;
 use domain::{
     Approval, ApprovalStatus, Integration, Keys, Limits, PhiAccess, Role, RoleName, ServiceRole, TaskProfile, TenantId,
 };
+use fhir::request::ExportOf;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{FilterRow, PersonRow, RoleGrant, SessionRow};
@@ -109,6 +110,9 @@ pub(super) struct ApprovalShape {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<String>,
+    /// Who approved first, where it takes two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_approved_by: Option<String>,
     /// Why it is suspended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -285,6 +289,10 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
     let mut allows = profile.map(|profile| words(profile)).unwrap_or_default();
     allows.extend(one.terms.launch.iter().map(|mode| match mode {
         LaunchMode::Ticket {} => "a registered launcher names the patient".to_owned(),
+        LaunchMode::Export(rule) => match &rule.of {
+            ExportOf::Group(id) => format!("export in bulk the records of every member of Group/{id}"),
+            ExportOf::AllPatients => "export in bulk the records of ALL PATIENTS".to_owned(),
+        },
         LaunchMode::Relationship(rule) => format!(
             "it names the patient itself, after a {} within {} days proves the care relationship",
             rule.evidence, rule.days_max
@@ -306,6 +314,7 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
         until: until.map(show_time),
         decided_by: by.map(ToString::to_string),
         decided_at: at.map(show_time),
+        first_approved_by: one.first.as_ref().map(|first| first.by.to_string()),
         reason,
         requested_by: one.requested_by.to_string(),
         requested_at: show_time(one.requested_at),
@@ -376,7 +385,7 @@ fn words(profile: &TaskProfile) -> Vec<String> {
             let whose = match scope.level {
                 Level::Patient => "of the session's one patient",
                 Level::User => "that the signed-in person may see",
-                Level::System => "of all patients",
+                Level::System => "of the population that it exports",
             };
             let slice = scope.filter.as_ref().map_or_else(String::new, |filter| {
                 let pairs: Vec<_> = filter.pairs.iter().map(|(name, value)| format!("{name} is {value}")).collect();

@@ -354,3 +354,106 @@ async fn budgets_are_asked_for_within_bounds_and_shown_as_they_hold() {
         assert!(words.contains(says), "{says}: {words}");
     }
 }
+
+#[tokio::test]
+async fn s1_12_an_export_takes_two_approvers_and_a_justification() {
+    let bench = Bench::new().await;
+    bench.staff().await;
+    bench.person("pat@mercy.example", &[(Some("mercy"), Role::PrivacyOfficer)]).await;
+    let mut body = registration();
+    body["class"] = json!("analytics");
+    body["auth"] = json!({ "keys": { "jwks": jwks(3) } });
+    assert_eq!(bench.olga("PUT", "/tenants/mercy/integrations/cohorts", body).await.0, StatusCode::OK);
+    bench.register(registration()).await;
+    for (task, scopes) in
+        [("quality", "system/Patient.rs"), ("writing", "system/Patient.cruds"), ("one", "patient/Patient.rs")]
+    {
+        let body = json!({ "purpose": "p", "purpose_of_use": "HQUALIMP", "scopes": scopes });
+        assert_eq!(bench.olga("PUT", &format!("/tenants/mercy/tasks/{task}/1"), body).await.0, StatusCode::OK);
+    }
+    let terms = |launch: Value, seconds: u32| json!({ "launch": launch, "token_seconds": seconds, "budgets": { "patients_per_hour": 1 } });
+    let group = json!([{ "mode": "export", "of": "Group/G1" }]);
+    let ask = async |integration: &str, task: &str, why: &str, terms: Value| {
+        let body = json!({ "integration": integration, "task": task, "justification": why, "terms": terms });
+        bench.olga("POST", "/tenants/mercy/approvals", body).await
+    };
+    for (integration, task, why, terms, says) in [
+        ("cohorts", "quality@1", "w", terms(json!([{ "mode": "ticket" }]), 300), "one `export`"),
+        (
+            "cohorts",
+            "quality@1",
+            "w",
+            terms(json!([{ "mode": "export", "of": "Group/G1" }, { "mode": "export", "of": "Group/G2" }]), 300),
+            "one `export`",
+        ),
+        (
+            "cohorts",
+            "quality@1",
+            "w",
+            terms(json!([{ "mode": "export", "of": "Group/G1" }, { "mode": "ticket" }]), 300),
+            "one `export`",
+        ),
+        ("cohorts", "quality@1", "w", terms(json!([{ "mode": "export", "of": "*" }]), 300), "Group/[id]"),
+        ("cohorts", "quality@1", " ", terms(group.clone(), 300), "justification"),
+        ("cohorts", "quality@1", "w", terms(group.clone(), 301), "300"),
+        ("cohorts", "writing@1", "w", terms(group.clone(), 300), "only exports"),
+        ("cohorts", "one@1", "w", terms(group.clone(), 300), "system/ scopes only"),
+        ("sched", "scheduling@1", "w", terms(group.clone(), 300), "class analytics"),
+    ] {
+        let (status, problem) = ask(integration, task, why, terms).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{says}: {problem}");
+        assert!(problem.to_string().contains(says), "{says}: {problem}");
+    }
+    let (status, asked) = ask("cohorts", "quality@1", "yearly measures", terms(group, 300)).await;
+    assert_eq!(status, StatusCode::CREATED, "{asked}");
+    assert!(asked["allows"].to_string().contains("Group/G1"), "{asked}");
+    let id: domain::ApprovalId = asked["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/tenants/mercy/approvals/{id}/approve");
+    let until = |day: &str| json!({ "until": day });
+    let (status, first) = bench.pia("POST", &path, until("2027-01-31")).await;
+    assert_eq!(
+        (status, &first["status"], &first["first_approved_by"]),
+        (StatusCode::OK, &json!("requested"), &json!("pia@mercy.example"))
+    );
+    assert_eq!(bench.registry.snapshot().standing(&id, NOW).unwrap_err(), Reason::ApprovalMissing, "not by one");
+    let (status, problem) = bench.pia("POST", &path, until("2027-01-31")).await;
+    assert_eq!((status, problem["reason"].as_str()), (StatusCode::FORBIDDEN, Some("self-approval")));
+    let pat = async |day: &str| bench.call("pat@mercy.example", "POST", &path, until(day).to_string()).await;
+    let (status, done) = pat("2027-06-30").await;
+    assert_eq!((status, &done["status"]), (StatusCode::OK, &json!("approved")), "{done}");
+    let approval = bench.approval(&id);
+    assert!(approval.is_by_two());
+    let ApprovalStatus::Approved { until: end, .. } = approval.status else { panic!() };
+    assert!(end < NOW + 90 * DAY, "the earlier of two ends");
+    assert!(bench.registry.snapshot().standing(&id, NOW).is_ok());
+    // Written past the API, an approval of one is none.
+    let row = bench.store.find_approval(&id.to_string()).await.unwrap().unwrap();
+    let alone = domain::Approval { first: None, ..row.approval };
+    let put = store::PutApproval { approval: alone, expected: Some(row.revision) };
+    let change = store::Change { approvals: vec![put], ..store::Change::default() };
+    let feed = bench.store.apply(&change, NOW).await.unwrap().unwrap();
+    assert!(bench.registry.reached(feed).await);
+    assert_eq!(bench.registry.snapshot().standing(&id, NOW).unwrap_err(), Reason::ApprovalMissing);
+}
+
+#[tokio::test]
+async fn s1_12_the_first_approval_is_of_what_was_asked_then() {
+    let bench = Bench::new().await;
+    bench.staff().await;
+    let mut body = registration();
+    body["class"] = json!("analytics");
+    assert_eq!(bench.register(body.clone()).await.0, StatusCode::OK);
+    let task = json!({ "purpose": "p", "purpose_of_use": "HQUALIMP", "scopes": "system/Patient.rs" });
+    assert_eq!(bench.olga("PUT", "/tenants/mercy/tasks/quality/1", task).await.0, StatusCode::OK);
+    let terms = json!({ "launch": [{ "mode": "export", "of": "all-patients" }], "token_seconds": 300, "budgets": { "patients_per_hour": 1 } });
+    let asking = json!({ "integration": "sched", "task": "quality@1", "justification": "w", "terms": terms });
+    let (_, asked) = bench.olga("POST", "/tenants/mercy/approvals", asking).await;
+    assert!(asked["allows"].to_string().contains("ALL PATIENTS"), "{asked}");
+    let id: domain::ApprovalId = asked["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/tenants/mercy/approvals/{id}/approve");
+    assert_eq!(bench.pia("POST", &path, json!({ "until": "2027-01-31" })).await.0, StatusCode::OK);
+    assert!(bench.approval(&id).first.is_some());
+    body["vendor"] = json!("Other");
+    assert_eq!(bench.register(body).await.0, StatusCode::OK);
+    assert_eq!(bench.approval(&id).first, None, "it must be read again by two people");
+}

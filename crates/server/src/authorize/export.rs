@@ -1,0 +1,54 @@
+//! How a session of a population starts: by the one approval of its client for an export, and by nothing in the request (S1-12).
+
+use domain::{LaunchKind, Millis, Reason};
+use oauth::ErrorCode;
+use oauth::request::{Grant, TokenRequest};
+use oauth::scope::ScopeRefusal;
+
+use super::client::Caller;
+use super::token::{Denied, Launch};
+use super::{Service, Tenant, shown};
+
+impl Service {
+    /// SMART Backend Services as it stands: `client_credentials` and a scope. Whose records they are is the approval's to say, so
+    /// that a request can neither name nor change it.
+    pub(super) fn by_export(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        request: &TokenRequest,
+        now: Millis,
+    ) -> Result<Launch, Denied> {
+        if !matches!(request.grant, Grant::Absent) {
+            let says = "an analytics client names no patient: send scope alone";
+            return Err(Denied::new(Reason::GrantInvalid, ErrorCode::InvalidRequest, says));
+        }
+        // By name, each of them (DESIGN, "How a session starts").
+        if request.scope.is_none() {
+            return Err(ScopeRefusal::Missing.into());
+        }
+        let snapshot = self.registry.snapshot();
+        let mut standings = snapshot
+            .standings(&caller.integration.id, now)
+            .filter(|standing| standing.approval.tenant == tenant.id && standing.approval.export().is_some());
+        let refused = |says: &str| Err(Denied::new(Reason::ApprovalMissing, ErrorCode::UnauthorizedClient, says));
+        match (standings.next(), standings.next()) {
+            (None, _) => refused("no approval in force lets this client export anything"),
+            (Some(_), Some(_)) => {
+                refused("several exports are approved for this client; each population takes a client of its own")
+            }
+            (Some(standing), None) => {
+                shown::exports(&standing)?;
+                Ok(Launch {
+                    kind: LaunchKind::Export,
+                    standing,
+                    patient: None,
+                    encounter: None,
+                    ticket: None,
+                    details: None,
+                    evidence: None,
+                })
+            }
+        }
+    }
+}
