@@ -11,7 +11,7 @@ use testkit::world::World;
 type Asked = (&'static str, Method, &'static str, Option<(&'static str, &'static str)>);
 
 /// One request for each interaction there is, about the session's own patient.
-const ASKED: [Asked; 14] = [
+const ASKED: [Asked; 18] = [
     ("capabilities", Method::Get, "/metadata", None),
     ("read", Method::Get, "/Observation/O1", None),
     ("vread", Method::Get, "/Observation/O1/_history/1", None),
@@ -31,6 +31,11 @@ const ASKED: [Asked; 14] = [
     ),
     ("delete", Method::Delete, "/Observation/O1", None),
     ("transaction", Method::Post, "", Some((FHIR, TRANSACTION))),
+    // S1-13: in a session for one patient nobody exports, whatever the class.
+    ("export", Method::Get, "/Patient/$export", None),
+    ("export-status", Method::Get, "/$bulk/0123456789abcdef0123456789abcdef", None),
+    ("export-cancel", Method::Delete, "/$bulk/0123456789abcdef0123456789abcdef", None),
+    ("export-file", Method::Get, "/$bulk/0123456789abcdef0123456789abcdef/0", None),
 ];
 
 const FHIR: &str = "application/fhir+json";
