@@ -71,7 +71,8 @@ impl Grants {
         guard: Option<Arc<dyn Guard>>,
     ) -> Self {
         let level = match session.subject {
-            Subject::Patient(_) => Level::Patient,
+            // A surrogate is denied before any clause is looked at.
+            Subject::Patient(_) | Subject::Surrogate(_) => Level::Patient,
             Subject::Cohort => Level::System,
         };
         let mut clauses: Vec<Clause> = Vec::new();

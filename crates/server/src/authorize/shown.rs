@@ -44,7 +44,9 @@ pub(super) fn may_name_patient(standing: &Standing) -> Result<(), Denied> {
     if !standing.is_de_identified() {
         return Ok(());
     }
-    Err(refused("the role of this integration is de-identified only: a launcher names the patient; send a launch ticket"))
+    Err(refused(
+        "the role of this integration is de-identified only: a launcher names the patient; send a launch ticket",
+    ))
 }
 
 impl Service {

@@ -410,7 +410,7 @@ impl Service {
         trace::about(&mut record, &session);
         trace::asked(&mut record, request.scope.as_deref());
         record.object.status = 200;
-        record.phi.patients = vec![launch.patient.to_string()];
+        record.phi.patients = launch.patient.iter().map(ToString::to_string).collect();
         record.phi.resources = launch.evidence.iter().cloned().collect();
         record.phi.scope = granted.text.clone();
         record.phi.attributes.push(("token.jti".into(), session.jti.clone()));

@@ -316,7 +316,7 @@ pub(super) fn is_export(action: Action) -> bool {
 
 fn exports(asked: &Interaction) -> bool {
     match asked {
-        Interaction::Everything(_) | Interaction::Binary { .. } => true,
+        Interaction::Everything(_) | Interaction::Binary { .. } | Interaction::Bulk(_) => true,
         Interaction::Bundle(submission) => {
             submission.entries.iter().any(|entry| entry.asks.as_ref().is_ok_and(exports))
         }

@@ -248,8 +248,7 @@ impl Gate {
         let de_identified = role.phi_access == PhiAccess::DeIdentifiedOnly;
         let terms = Terms { launch: vec![LaunchMode::Ticket {}], token_seconds: 900, budgets: BUDGETS };
         let subject = Subject::Patient(patient.parse().unwrap());
-        let mut session =
-            self.session_with(class_for(scopes), subject, terms, Some(role), scopes, operations).await;
+        let mut session = self.session_with(class_for(scopes), subject, terms, Some(role), scopes, operations).await;
         if de_identified {
             let table = SurrogateTable::new(self.store().clone(), self.server.parts.keys.clone());
             let owner = table.owner(&session.tenant, &session.integration, &patient.parse().unwrap()).unwrap();

@@ -87,7 +87,8 @@ fn check(asked: &Interaction, bounds: &Bounds<'_>) -> Result<(), Refusal> {
         | Interaction::Everything(_)
         | Interaction::Binary { .. }
         | Interaction::Write(_)
-        | Interaction::Bundle(_) => {
+        | Interaction::Bundle(_)
+        | Interaction::Bulk(_) => {
             Err(refused("a de-identified session reads and searches, one by one or in a batch, and nothing else"))
         }
     }
