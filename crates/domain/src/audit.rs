@@ -63,6 +63,8 @@ pub enum Kind {
     FhirOperation,
     /// A FHIR transaction; its writes are among the sealed resources.
     FhirTransaction,
+    /// A step of a bulk export.
+    FhirExport,
 }
 
 /// Which step of an action a record is.
@@ -74,6 +76,10 @@ pub enum Phase {
     Intent,
     /// What became of an intent.
     Outcome,
+    /// Before the next part of a stream leaves: whose records it holds.
+    Open,
+    /// A stream has ended: its counts and its digest.
+    Close,
 }
 
 /// How it ended.

@@ -6,6 +6,7 @@
 
 mod connector;
 mod pool;
+mod stream;
 pub mod vet;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::connector::Connector;
 use self::pool::Pool;
+pub use self::stream::Streamed;
 use crate::settings::OutboundSettings;
 use crate::spool::{Spool, SpoolError, Spools};
 

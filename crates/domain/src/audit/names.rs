@@ -30,6 +30,7 @@ const KINDS: &[(u8, &str, Kind)] = &[
     (24, "fhir.delete", Kind::FhirDelete),
     (25, "fhir.operation", Kind::FhirOperation),
     (26, "fhir.transaction", Kind::FhirTransaction),
+    (27, "fhir.export", Kind::FhirExport),
 ];
 
 impl Kind {
@@ -59,6 +60,8 @@ impl Kind {
 }
 
 impl Phase {
+    const ALL: [Self; 5] = [Self::Done, Self::Intent, Self::Outcome, Self::Open, Self::Close];
+
     /// Its number in the ledger.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -66,13 +69,15 @@ impl Phase {
             Self::Done => 0,
             Self::Intent => 1,
             Self::Outcome => 2,
+            Self::Open => 3,
+            Self::Close => 4,
         }
     }
 
     /// The phase of a number.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Done, Self::Intent, Self::Outcome].into_iter().find(|phase| phase.code() == code)
+        Self::ALL.into_iter().find(|phase| phase.code() == code)
     }
 
     /// Its name.
@@ -82,6 +87,8 @@ impl Phase {
             Self::Done => "done",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
+            Self::Open => "open",
+            Self::Close => "close",
         }
     }
 }
@@ -130,5 +137,8 @@ fn every_number_and_name_is_one_kind() {
     }
     assert_eq!(Kind::from_code(0), None);
     assert_eq!(Outcome::from_name("denied"), Some(Outcome::Denied));
-    assert_eq!(Phase::from_code(2), Some(Phase::Outcome));
+    for phase in Phase::ALL {
+        assert_eq!(Phase::from_code(phase.code()), Some(phase), "{}", phase.name());
+    }
+    assert_eq!(Phase::from_code(5), None);
 }

@@ -69,6 +69,7 @@ pub struct ReleasedLine {
     body: Vec<u8>,
     label: String,
     clause: u32,
+    patient: Option<Id>,
 }
 
 /// Holds PHI: debug output shows none of it.
@@ -89,6 +90,12 @@ impl ReleasedLine {
     #[must_use]
     pub fn clause(&self) -> u32 {
         self.clause
+    }
+
+    /// Whose it is; none where it is nobody's.
+    #[must_use]
+    pub fn patient(&self) -> Option<&Id> {
+        self.patient.as_ref()
     }
 
     /// The line, with its line break.
@@ -201,7 +208,8 @@ impl LineJudge {
         let mut body = Vec::with_capacity(resource.raw().len() + 256);
         edits.apply(&mut body, document.text(), resource.span());
         body.push(b'\n');
-        Ok(Line::Released(ReleasedLine { label: super::label(kind, &id, resource), body, clause }))
+        let patient = (cx.patient != self.nobody).then(|| cx.patient.clone());
+        Ok(Line::Released(ReleasedLine { label: super::label(kind, &id, resource), body, clause, patient }))
     }
 }
 

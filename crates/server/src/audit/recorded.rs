@@ -1,8 +1,8 @@
-//! `Recorded`: a released answer whose record is durable, the only thing the responder takes. `Intended`: a change whose
-//! intent is, the only thing the broker writes by.
+//! `Recorded`: a released answer whose record is durable, the only thing the responder takes. `Intended`: a change, or an
+//! export, whose intent is, the only thing the broker writes and begins by.
 
 use domain::audit::AuditRecord;
-use policy::{Released, WritePermit};
+use policy::Released;
 use store::wal::Receipt;
 
 use super::{Audit, RecordError, Slot};
@@ -41,33 +41,33 @@ impl Recorded {
     }
 }
 
-/// A permitted change and the proof that its intent was recorded before it is made.
-// INVARIANT: made by `Audit::intend` alone, after the record of this very change was durable.
+/// A permit of something with consequences, and the proof that its intent was recorded before it is used.
+// INVARIANT: made by `Audit::intend` alone, after the record of this very permit was durable.
 #[derive(Debug)]
-pub struct Intended {
-    permit: WritePermit,
+pub struct Intended<P> {
+    permit: P,
     #[expect(dead_code, reason = "held as the proof that it exists")]
     receipt: Receipt,
 }
 
-impl Intended {
+impl<P> Intended<P> {
     /// The permit, for the call.
-    pub(crate) fn into_permit(self) -> WritePermit {
+    pub(crate) fn into_permit(self) -> P {
         self.permit
     }
 }
 
 impl Audit {
-    /// Makes the record of an intent durable; only then can the change be made.
+    /// Makes the record of an intent durable; only then can the permit be used.
     ///
     /// # Errors
-    /// [`RecordError`]: nothing may be changed.
-    pub fn intend(
+    /// [`RecordError`]: nothing may be changed or begun.
+    pub fn intend<P: Send>(
         &self,
         slot: Slot,
         record: AuditRecord,
-        permit: WritePermit,
-    ) -> impl Future<Output = Result<Intended, RecordError>> + Send + use<'_> {
+        permit: P,
+    ) -> impl Future<Output = Result<Intended<P>, RecordError>> + Send + use<'_, P> {
         let appended = self.append(slot, record);
         async move { Ok(Intended { permit, receipt: appended.await? }) }
     }

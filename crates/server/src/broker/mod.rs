@@ -6,6 +6,7 @@
 mod backend;
 mod check;
 mod client_keys;
+mod export;
 mod signer;
 mod upstream;
 
@@ -13,11 +14,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::TenantId;
-use policy::{Answered, Permit, UpstreamAnswer, UpstreamCall};
+use policy::{Answered, Permit, UpstreamAnswer, UpstreamCall, WritePermit};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
 pub(crate) use self::client_keys::acceptable;
+pub use self::export::{Begun, ExportFileBody, ExportStatus};
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;
@@ -148,7 +150,7 @@ impl Broker {
     }
 
     /// Makes a change whose intent is on record. It is sent once: whether it was done is not tried out by doing it again.
-    pub async fn write_held(&self, tenant: &TenantId, intended: Intended) -> Sent {
+    pub async fn write_held(&self, tenant: &TenantId, intended: Intended<WritePermit>) -> Sent {
         let permit = intended.into_permit();
         let Taken { answer, spool, lease } = self.call(tenant, permit.call(), None).await;
         Sent { answered: permit.answered(answer), spool, lease }

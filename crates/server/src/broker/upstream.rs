@@ -53,7 +53,7 @@ enum Auth {
 }
 
 /// The credential of one call.
-enum Credential {
+pub(super) enum Credential {
     None,
     Fixed(HeaderValue),
     Backend(Arc<Token>),
@@ -98,6 +98,14 @@ impl Upstream {
 
     pub(super) fn base(&self) -> &str {
         &self.base
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     pub(super) fn jwks(&self) -> String {
@@ -206,7 +214,7 @@ impl Upstream {
     }
 
     /// The credential to use; `refused` is one the upstream has just answered with 401.
-    async fn credential(&self, refused: Option<&Credential>) -> Result<Credential, NoToken> {
+    pub(super) async fn credential(&self, refused: Option<&Credential>) -> Result<Credential, NoToken> {
         match &self.auth {
             Auth::None => Ok(Credential::None),
             Auth::Bearer(file) => file.header(refused.is_some()).map(Credential::Fixed).ok_or(NoToken),

@@ -4,8 +4,8 @@
 
 use domain::Reason;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED,
-    LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderValue, LAST_MODIFIED, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -13,14 +13,15 @@ use hyper::body::Bytes;
 use policy::Content;
 use store::wal::Receipt;
 
+use super::export::Lines;
 use super::watched::Watched;
 use crate::audit::Recorded;
 use crate::error::Refusal;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
-/// A body of the gate's: in memory, or a spool that is read as the connection takes it.
-pub type GateBody = Either<Full<Bytes>, Watched>;
+/// A body of the gate's: in memory, a spool that is read as the connection takes it, or a file as it is judged.
+pub type GateBody = Either<Full<Bytes>, Either<Watched, Lines>>;
 
 /// What the gate answers with.
 pub struct Answer(Inner);
@@ -31,6 +32,23 @@ enum Inner {
     Public(Bytes),
     /// Of this caller alone, with nothing of a patient in it.
     Own(Vec<u8>),
+    /// A step of an export, with nothing of a patient in it.
+    Step(Step),
+    /// A file of an export.
+    Lines(Lines),
+}
+
+/// What a step of an export is answered with.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// 202, or 200 with the manifest.
+    pub status: StatusCode,
+    /// The manifest.
+    pub body: Vec<u8>,
+    /// Where the job is.
+    pub content_location: Option<String>,
+    /// Seconds after which to ask again.
+    pub retry_after: Option<u32>,
 }
 
 struct Release {
@@ -103,6 +121,11 @@ impl Answer {
             Inner::Refused(refusal) => (refusal.status.as_u16(), refusal.outcome(), Vec::new()),
             Inner::Public(document) => (200, document.to_vec(), Vec::new()),
             Inner::Own(document) => (200, document, Vec::new()),
+            // Refused within a Bundle when it was read.
+            Inner::Step(_) | Inner::Lines(_) => {
+                let refusal = Refusal::new(Reason::ExportRefused, "an export does not fit into a Bundle");
+                (refusal.status.as_u16(), refusal.outcome(), Vec::new())
+            }
         }
     }
 
@@ -136,6 +159,18 @@ impl Answer {
         Self(Inner::Own(document))
     }
 
+    /// A step of an export whose record is durable.
+    #[must_use]
+    pub fn step(step: Step, _receipt: Receipt) -> Self {
+        Self(Inner::Step(step))
+    }
+
+    /// A file of an export whose opening is on record.
+    #[must_use]
+    pub fn lines(lines: Lines, _opened: Receipt) -> Self {
+        Self(Inner::Lines(lines))
+    }
+
     /// As HTTP.
     #[must_use]
     pub fn into_response(self) -> Response<GateBody> {
@@ -146,6 +181,8 @@ impl Answer {
             Inner::Refused(refusal) => (refusal.status, Bytes::from(refusal.outcome())),
             Inner::Public(document) => (StatusCode::OK, document.clone()),
             Inner::Own(document) => (StatusCode::OK, Bytes::from(document.clone())),
+            Inner::Step(step) => (step.status, Bytes::from(step.body.clone())),
+            Inner::Lines(_) => (StatusCode::OK, Bytes::new()),
         };
         let mut response = Response::new(Either::Left(Full::new(body)));
         *response.status_mut() = status;
@@ -168,7 +205,7 @@ impl Answer {
                     }
                 }
                 *response.body_mut() = match large {
-                    Some(body) => Either::Right(body),
+                    Some(body) => Either::Right(Either::Left(body)),
                     None => Either::Left(Full::new(Bytes::from(body))),
                 };
             }
@@ -184,6 +221,23 @@ impl Answer {
                 }
             }
             Inner::Own(_) => {}
+            Inner::Step(step) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                if step.body.is_empty() {
+                    headers.remove(CONTENT_TYPE);
+                }
+                if let Some(place) = step.content_location.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                    headers.insert(CONTENT_LOCATION, place);
+                }
+                if let Some(seconds) = step.retry_after {
+                    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+                    headers.insert("x-progress", HeaderValue::from_static("in progress"));
+                }
+            }
+            Inner::Lines(lines) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+ndjson"));
+                *response.body_mut() = Either::Right(Either::Right(lines));
+            }
             // DISC-22: any origin may read what is the same for everybody.
             Inner::Public(_) => {
                 headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));

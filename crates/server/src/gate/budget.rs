@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Budget, Limits, Millis, Reason, Session, SessionId};
+use domain::{Budget, ExportId, Limits, Millis, Reason, Session, SessionId};
 use fhir::ResourceType;
 use parking_lot::Mutex;
 use policy::Released;
@@ -45,9 +45,31 @@ impl Default for Purses {
 impl Purses {
     /// The purse of `session`, which holds what `limits` says when it is first asked for; `None` when there are too many.
     pub fn of(&self, session: &Session, limits: impl FnOnce() -> Limits, now: Millis) -> Option<Arc<Purse>> {
-        let [first, ..] = session.id.0;
+        self.at(session.id, session.expires_at, limits, now)
+    }
+
+    /// The purse of an export, which outlives the sessions that take its files: its bytes count together.
+    pub fn of_export(
+        &self,
+        id: ExportId,
+        until: Millis,
+        limits: impl FnOnce() -> Limits,
+        now: Millis,
+    ) -> Option<Arc<Purse>> {
+        // Ids are random: no session has an export's.
+        self.at(SessionId(id.0), until, limits, now)
+    }
+
+    fn at(
+        &self,
+        id: SessionId,
+        expires_at: Millis,
+        limits: impl FnOnce() -> Limits,
+        now: Millis,
+    ) -> Option<Arc<Purse>> {
+        let [first, ..] = id.0;
         let mut shard = self.0.get(usize::from(first) % SHARDS)?.lock();
-        if let Some((_, purse)) = shard.purses.get(&session.id) {
+        if let Some((_, purse)) = shard.purses.get(&id) {
             return Some(Arc::clone(purse));
         }
         let full = shard.purses.len() >= SESSIONS_MAX / SHARDS;
@@ -59,8 +81,8 @@ impl Purses {
             return None;
         }
         let purse = Arc::new(Purse::new(limits(), now));
-        let until = session.expires_at.saturating_add(KEPT);
-        shard.purses.insert(session.id, (until, Arc::clone(&purse)));
+        let until = expires_at.saturating_add(KEPT);
+        shard.purses.insert(id, (until, Arc::clone(&purse)));
         Some(purse)
     }
 }
@@ -169,6 +191,11 @@ impl Purse {
             }
         }
         self.take(bytes, &types)
+    }
+
+    /// Charges bytes of a file that are about to leave.
+    pub fn bytes(&self, bytes: u64) -> Result<(), Over> {
+        self.take(bytes, &[])
     }
 
     /// `types` are distinct.

@@ -53,7 +53,7 @@ impl Default for Changes {
 
 impl Changes {
     /// Starts one; none is started once the process ends.
-    fn start<F>(&self, change: F) -> Option<JoinHandle<F::Output>>
+    pub(super) fn start<F>(&self, change: F) -> Option<JoinHandle<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,
     {
@@ -151,7 +151,7 @@ async fn made_and_recorded<F>(
     [intent, outcome]: [Slot; 2],
     record: AuditRecord,
     permit: WritePermit,
-    make: impl FnOnce(Intended) -> F,
+    make: impl FnOnce(Intended<WritePermit>) -> F,
 ) -> Result<(Recorded, Shown, Option<Lease>), Refusal>
 where
     F: Future<Output = Option<Made>>,
@@ -171,7 +171,7 @@ where
 }
 
 impl Change {
-    async fn make(self, intended: Intended, place: Place) -> Option<Made> {
+    async fn make(self, intended: Intended<WritePermit>, place: Place) -> Option<Made> {
         let Self { audit, broker, keys, registry, tenant, trace, caller } = self;
         let Sent { answered, lease, .. } = broker.write_held(&tenant, intended).await;
         let verdict = policy::verify(answered, &mut |bytes: &[u8]| keys.seal_page(&tenant, bytes).ok());

@@ -102,7 +102,7 @@ impl Judgement {
         said.chain(withheld).map(|(name, value)| (name.to_owned(), value))
     }
 
-    fn epoch(&self) -> Option<u64> {
+    pub fn epoch(&self) -> Option<u64> {
         self.ruling.as_ref()?.epoch
     }
 }

@@ -166,6 +166,22 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// A step of an export: its job, and no patient unless its lines say so.
+    pub fn exported(&self, session: &Session, standing: &Standing, step: &'static str, job: &str) -> AuditRecord {
+        let mut record = self.record(Kind::FhirExport, Outcome::Success, session, Some(standing));
+        record.object.interaction = step.to_owned();
+        record.phi.attributes.push(("export.job".to_owned(), job.to_owned()));
+        record.phi.attributes.sort();
+        record
+    }
+
+    /// What was asked for, path and query.
+    pub fn target(&self) -> &str {
+        self.line.request.split_once(' ').map_or("", |(_, target)| target)
+    }
+}
+
 /// The second record of a change of which it is not known what became, from the first.
 pub fn lost(intended: &AuditRecord) -> AuditRecord {
     let mut record = intended.clone();

@@ -31,6 +31,12 @@ pub enum BrokenOff {
     /// The session has ended.
     #[error("the session has ended")]
     Ended,
+    /// A file of an export cannot go on.
+    #[error("the file was broken off")]
+    Cut,
+    /// The record of its end could not be made durable.
+    #[error("the end of the file could not be recorded")]
+    Unrecorded,
 }
 
 impl Watched {

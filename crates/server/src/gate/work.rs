@@ -172,7 +172,7 @@ impl Gate {
     }
 
     /// A refusal before anything is asked; a type that nobody expected is also an alert (S2-04).
-    async fn denied(&self, job: &Job<'_>, denial: Denial) -> Answer {
+    pub(super) async fn denied(&self, job: &Job<'_>, denial: Denial) -> Answer {
         let Job { tenant, trace, caller, .. } = *job;
         if denial.reason == Reason::TypeUnexpected {
             let phi = trace.phi(&caller.session);

@@ -33,7 +33,7 @@ impl From<ReadAuditError> for ApiError {
 }
 
 /// Every kind by its word on the API.
-const KINDS: [(&str, Kind); 26] = [
+const KINDS: [(&str, Kind); 27] = [
     ("fhir-read", Kind::FhirRead),
     ("fhir-search", Kind::FhirSearch),
     ("fhir-denied", Kind::FhirDenied),
@@ -60,6 +60,7 @@ const KINDS: [(&str, Kind); 26] = [
     ("fhir-delete", Kind::FhirDelete),
     ("fhir-operation", Kind::FhirOperation),
     ("fhir-transaction", Kind::FhirTransaction),
+    ("fhir-export", Kind::FhirExport),
 ];
 
 /// A kind as a person writes it: `fhir-read` or, as records show it, `fhir.read`.
