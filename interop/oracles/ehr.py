@@ -26,7 +26,7 @@ ALTERING = {"foreign-subject", "contained-patient", "subsetted", "duplicate-subj
 UNCOMPARABLE = {"ignore-parameter": (), "ignore-all-parameters": (), "include-everything": (), "everything-of-everyone": ("everything", "batch", "odd"),
                 "lastn-ignores-patient": ("lastn", "batch")}
 # Without effect here, said so by the run: the gates need no token for this EHR, and know its capabilities by then.
-IDLE = {"token-refused", "token-slow", "malformed-capabilities"}
+IDLE = {"token-refused", "token-slow", "malformed-capabilities", "export-of-everyone", "export-files-at", "export-line", "export-manifest"}
 STATUSES = [202, 203, 206, 401, 403, 404, 500]
 
 

@@ -170,6 +170,14 @@ pub enum Fault {
     },
     /// A read's resource has a narrative so long that the body has this many bytes.
     LongNarrative(u64),
+    /// The files of an export hold everybody's records.
+    ExportOfEveryone,
+    /// The manifest of an export says that its files are here, in place of the base.
+    ExportFilesAt(String),
+    /// Each file of an export ends with this line.
+    ExportLine(String),
+    /// The manifest of an export is this.
+    ExportManifest(Value),
 }
 
 impl Fault {

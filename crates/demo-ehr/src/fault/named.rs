@@ -79,6 +79,10 @@ const ROWS: &[Row] = &[
     ("oversized-chunked", Takes::Number("BYTES", 100_000_000), "bodies are this long, and do not say so", |g| Fault::Oversized { bytes: g.number, announced: false }),
     ("flood", FOREIGN, "lists have 10 MB of copies of this", |g| Fault::Flood { reference: g.text, bytes: FLOOD_BYTES }),
     ("long-narrative", Takes::Number("BYTES", 100_000_000), "reads have a narrative this long", |g| Fault::LongNarrative(g.number)),
+    ("export-of-everyone", Takes::Nothing, "files of an export hold everybody's records", |_| Fault::ExportOfEveryone),
+    ("export-files-at", URL, "files of an export are said to be here", |g| Fault::ExportFilesAt(g.text)),
+    ("export-line", WORDS, "files of an export end with this line", |g| Fault::ExportLine(g.text)),
+    ("export-manifest", Takes::Resource, "the manifest of an export is this", |g| Fault::ExportManifest(g.resource)),
     ("number-text", Takes::Text("DIGITS", "1.10"), "a quantity written so", |g| Fault::NumberText(number(&g.text))),
     ("slow-headers", Takes::Number("MILLISECONDS", 400), "waits before the answer", |g| Fault::SlowHeaders(g.time())),
     ("slow-body", Takes::Number("MILLISECONDS", 400), "waits amid the answer", |g| Fault::SlowBody(g.time())),
@@ -247,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own() {
-        let text = |named: Named| format!("{}{}", named.name, if named.name == "raced" { "={}" } else { "" });
+        let text = |named: Named| format!("{}{}", named.name, if named.takes == Some("RESOURCE") { "={}" } else { "" });
         let faults: Vec<Fault> = named().map(|named| text(named).parse().unwrap()).collect();
         let variants: std::collections::BTreeSet<String> = faults.iter().map(variant).collect();
         // The variants as they stand in the source: a new one without a name fails here.

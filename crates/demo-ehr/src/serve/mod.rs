@@ -2,6 +2,7 @@
 
 mod binary;
 mod body;
+mod export;
 mod history;
 pub(crate) mod listing;
 pub(crate) mod message;

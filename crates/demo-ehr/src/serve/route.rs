@@ -9,6 +9,7 @@ use crate::capability;
 use crate::fault::Fault;
 use crate::search::{self, UnknownParameters};
 use crate::serve::binary;
+use crate::serve::export::Exports;
 use crate::serve::listing::{Lists, PageLinks};
 use crate::serve::message::{Ask, Content, Refused, Reply, etag};
 use crate::serve::outcome;
@@ -25,11 +26,21 @@ pub(crate) struct State {
     pub(crate) links: PageLinks,
     pub(crate) security: Option<String>,
     pub(super) lists: Lists,
+    pub(super) exports: Exports,
 }
 
 impl State {
     pub(crate) fn new(base: String, now: i64, shelf: Shelf, unknown: UnknownParameters, links: PageLinks) -> Self {
-        Self { base, now, shelf: RwLock::new(shelf), unknown, links, security: None, lists: Lists::default() }
+        Self {
+            base,
+            now,
+            shelf: RwLock::new(shelf),
+            unknown,
+            links,
+            security: None,
+            lists: Lists::default(),
+            exports: Exports::default(),
+        }
     }
 
     /// Answers one request to the FHIR base.
@@ -38,6 +49,12 @@ impl State {
         let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
         if ask.method == "POST" && segments.is_empty() {
             return self.bundle(ask, faults);
+        }
+        {
+            let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(reply) = self.export(&shelf, ask, &segments, faults) {
+                return reply;
+            }
         }
         let Some(target) = Target::read(ask.method, &segments) else {
             let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use domain::{Actions, Operation, Session};
 use fhir::ResourceType;
 use fhir::params::{self, ParamKind};
+use fhir::request::ExportOf;
 use orgpolicy::Action;
 use policy::{Offer, TenantRules};
 use serde_json::{Value, json};
@@ -65,6 +66,35 @@ fn document(
     let resources: Vec<Value> =
         offers.iter().filter_map(|offer| resource(*offer, offers, operations, seen, permits)).collect();
     let whole: &[&str] = if seen == Seen::DeIdentified { &["batch"] } else { &["batch", "transaction"] };
+    written(
+        tenant,
+        "Every answer is confined to the patient of the session and to the scopes of its token.",
+        resources,
+        whole,
+    )
+}
+
+/// For a session of a population: what may be exported, by the one operation that begins it; nothing is read one by one.
+pub fn population(tenant: &TenantSettings, of: &ExportOf, kinds: &[ResourceType]) -> Vec<u8> {
+    let (base, operation) = match of {
+        ExportOf::Group(_) => (ResourceType::GROUP, "group-export"),
+        ExportOf::AllPatients => (ResourceType::PATIENT, "patient-export"),
+    };
+    let definition = format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{operation}");
+    let export = json!([{ "name": "export", "definition": definition }]);
+    let without = (!kinds.contains(&base)).then_some(base);
+    let resources = kinds.iter().copied().chain(without).map(|kind| {
+        let mut out = json!({ "type": kind.name() });
+        if let Some(members) = out.as_object_mut().filter(|_| kind == base) {
+            members.insert("operation".into(), export.clone());
+        }
+        out
+    });
+    let says = "What may be had is the export of one approved population, in the types that are listed.";
+    written(tenant, says, resources.collect(), &[])
+}
+
+fn written(tenant: &TenantSettings, says: &str, resources: Vec<Value>, whole: &[&str]) -> Vec<u8> {
     let whole: Vec<Value> = whole.iter().map(|code| json!({ "code": code })).collect();
     let oauth =
         |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
@@ -80,7 +110,7 @@ fn document(
         "implementation": { "description": format!("{}: the FHIR gate", tenant.name), "url": tenant.fhir_base() },
         "rest": [{
             "mode": "server",
-            "documentation": "Every answer is confined to the patient of the session and to the scopes of its token.",
+            "documentation": says,
             "security": {
                 "cors": false,
                 "service": [{

@@ -202,6 +202,10 @@ impl Gate {
         };
         if asks_statement {
             let permits = self.permits(&caller, peer.ip());
+            if caller.session.subject == Subject::Cohort {
+                let (of, kinds) = self.exportable(&caller, rules, &permits);
+                return Answer::own(capability::population(&known.settings, &of, &kinds));
+            }
             let exports = caller.may_export();
             let permits = |action, kind| (exports || !work::is_export(action)) && permits(action, kind);
             let seen = if caller.veil.is_some() { capability::Seen::DeIdentified } else { capability::Seen::AsItIs };

@@ -311,7 +311,7 @@ fn exported(caller: &Caller, asked: &Interaction) -> Result<(), Refusal> {
 
 /// The same, by the names that policies have for it.
 pub(super) fn is_export(action: Action) -> bool {
-    matches!(action, Action::Everything | Action::Binary)
+    matches!(action, Action::Everything | Action::Binary | Action::Export)
 }
 
 fn exports(asked: &Interaction) -> bool {

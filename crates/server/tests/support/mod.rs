@@ -50,7 +50,7 @@ pub struct Gate {
     pub clock: Clock,
     pub settings: Settings,
     pub folder: tempfile::TempDir,
-    client: Client<HttpConnector, Full<Bytes>>,
+    pub client: Client<HttpConnector, Full<Bytes>>,
     /// Which of the tenants is asked.
     asked: AtomicUsize,
 }

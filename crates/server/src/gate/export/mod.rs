@@ -11,8 +11,10 @@ mod stream;
 use std::sync::Arc;
 
 use domain::{Class, ExportId, Integration, Reason, Subject};
-use fhir::request::{Bulk, InvalidKind, InvalidRequest, Submission, asks_export};
-use policy::{Denial, ExportAsk};
+use fhir::ResourceType;
+use fhir::request::{Bulk, ExportOf, InvalidKind, InvalidRequest, KickOff, Submission, asks_export};
+use orgpolicy::Action;
+use policy::{Denial, ExportAsk, TenantRules, decide_export};
 use store::{ExportOwner, ExportRow, ExportState};
 
 use self::stored::Stored;
@@ -22,6 +24,7 @@ use super::{Answer, Caller, Gate, absent, record};
 use crate::audit::Lane;
 use crate::error::Refusal;
 use crate::gate::answer::Step;
+use crate::registry::Standing;
 
 /// When to ask again where the upstream does not say, in seconds; and the bounds of what it may say.
 const RETRY_AFTER_DEFAULT: u32 = 10;
@@ -139,6 +142,21 @@ impl Gate {
             profile: &caller.standing.profile,
             session: &caller.session,
         }
+    }
+
+    /// The population of the caller's approval, and what of it may be exported now.
+    pub(super) fn exportable(
+        &self,
+        caller: &Caller,
+        rules: &TenantRules,
+        permits: &dyn Fn(Action, ResourceType) -> bool,
+    ) -> (ExportOf, Vec<ResourceType>) {
+        let Standing { integration, approval, profile, .. } = &caller.standing;
+        let of = approval.export().cloned().unwrap_or(ExportOf::AllPatients);
+        let ask = ExportAsk { now: self.clock.now(), rules, integration, approval, profile, session: &caller.session };
+        let everything = KickOff { of: of.clone(), kinds: Vec::new(), filters: Vec::new() };
+        let kinds = decide_export(&ask, everything).map(|plan| plan.kinds().to_vec()).unwrap_or_default();
+        (of, kinds.into_iter().filter(|kind| caller.may_export() && permits(Action::Export, *kind)).collect())
     }
 
     /// A refusal before anything is asked. An export of what was not approved is also an alert.
