@@ -166,7 +166,7 @@ impl State {
 
 fn members(group: &Value, base: &str) -> Vec<String> {
     let list = group.get("member").and_then(Value::as_array);
-    let references = list.into_iter().flatten().filter_map(|member| member["entity"]["reference"].as_str());
+    let references = list.into_iter().flatten().filter_map(|member| member.pointer("/entity/reference")?.as_str());
     references.map(|text| local(text, base).to_owned()).collect()
 }
 

@@ -177,6 +177,6 @@ fn is_address(url: &str) -> bool {
 fn is_instant(text: &str) -> bool {
     (20..=40).contains(&text.len())
         && text.bytes().take(4).all(|byte| byte.is_ascii_digit())
-        && text.bytes().nth(10) == Some(b'T')
+        && text.as_bytes().get(10) == Some(&b'T')
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z' | b'+'))
 }
