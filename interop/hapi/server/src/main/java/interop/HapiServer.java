@@ -5,6 +5,7 @@
 package interop;
 
 import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
+import ca.uhn.fhir.batch2.jobs.export.BulkDataExportProvider;
 import ca.uhn.fhir.context.FhirContext;
 import ca.uhn.fhir.context.support.IValidationSupport;
 import ca.uhn.fhir.jpa.api.config.JpaStorageSettings;
@@ -133,6 +134,7 @@ public final class HapiServer {
         RestfulServer fhir = new RestfulServer(context);
         fhir.registerProviders(beans.getBean(ResourceProviderFactory.class).createProviders());
         fhir.registerProvider(beans.getBean(JpaSystemProvider.class));
+        fhir.registerProvider(beans.getBean(BulkDataExportProvider.class));
         JpaCapabilityStatementProvider capabilities = new JpaCapabilityStatementProvider(
                 fhir,
                 beans.getBean(IFhirSystemDao.class),
