@@ -189,9 +189,11 @@ class Gate:
             end(self.process)
         self.process = None
 
-    def people(self):
-        """The first people, with the single-use credential; then everybody signs in."""
-        roles = {OPERATOR: "operator", OFFICER: "privacy-officer", AUDITOR: "auditor"}
+    def people(self, more=None):
+        """The first people, with the single-use credential; then everybody signs in. `more` is {person: role}."""
+        roles = {OPERATOR: "operator", OFFICER: "privacy-officer", AUDITOR: "auditor", **(more or {})}
+        for person in more or {}:
+            PASSPHRASE[person] = f"correct horse battery {person.split('@')[0]}"
         self.hilum("person", "first", *[f"{person}={role}" for person, role in roles.items()],
                    stdin="\n".join([self.credential, *[PASSPHRASE[person] for person in roles]]) + "\n")
         self.login()

@@ -143,7 +143,8 @@ impl Budgets {
         let (hours, requests, pages, bytes, types) = match class {
             Class::ClinicalAi => (10, 600, 50, 64 * MIB, 20),
             Class::ClinicianApp => (10, 600, 50, 128 * MIB, 40),
-            Class::Analytics => (24, 1_200, 1_000, 1_024 * MIB, 40),
+            // Bytes of one export, in as many sessions as it takes.
+            Class::Analytics => (24, 1_200, 1_000, 16 * 1_024 * MIB, 40),
             Class::PatientApp => (24, 300, 100, 256 * MIB, 60),
             // Holds no FHIR scope: it asks the gate for nothing.
             Class::Launcher => (24, 60, 1, MIB, 1),

@@ -11,6 +11,15 @@ pub fn alert(code: &str) -> &'static str {
         "upstream-rewrote" => {
             "the upstream stored something else than was written, or says so; compare the record with what the integration sent"
         }
+        "export-started" => {
+            "a bulk export has begun; the record says of which population, `hilum audit search --kind fhir-export` what became of it"
+        }
+        "upstream-foreign-line" => {
+            "a file of an export held lines of nobody it is for (inactive members too); they were held back, and the record of the file counts them"
+        }
+        "upstream-broken-manifest" => {
+            "the upstream's list of the files of an export cannot be used; nothing of it was passed on"
+        }
         "upstream-finding" => "an answer of the upstream broke a rule and was cut to what may be shown",
         "type-unexpected" => {
             "the integration asked for a type it is not expected to touch (S2-04); ask its owners why, or suspend it"

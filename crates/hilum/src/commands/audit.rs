@@ -155,12 +155,14 @@ fn what(row: &Value) -> String {
     }
 }
 
-/// `3 released`, `1 released, 2 held back`, `denied: other-patient`.
+/// `3 released`, `1 released, 2 held back`, `denied: other-patient`; `begins` before an action, `goes on` before a part of a stream.
 fn result(row: &Value) -> String {
     let count = |name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
     let reason = text(row, "reason");
     let fhir = text(row, "kind").starts_with("fhir.");
     match (text(row, "outcome"), reason, count("released"), count("filtered")) {
+        ("success", "", 0, 0) if text(row, "phase") == "intent" => "begins".into(),
+        ("success", "", 0, 0) if text(row, "phase") == "open" => "goes on".into(),
         ("success", _, released, 0) if fhir => format!("{released} released"),
         ("success", _, released, filtered) if fhir => format!("{released} released, {filtered} held back"),
         ("success", "", ..) => "done".into(),

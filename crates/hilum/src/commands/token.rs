@@ -38,7 +38,7 @@ pub enum Token {
     },
     /// Mint a launch ticket as a launcher, redeem it as the integration, print the token response
     #[command(
-        after_help = "Example:\n  T=$(hilum token get --issuer http://127.0.0.1:8443/mercy --client scheduler-1 --key scheduler.pem \\\n        --launcher desk-1 --launcher-key desk.pem --task scheduling --patient 4711 --bare)"
+        after_help = "Example:\n  T=$(hilum token get --issuer http://127.0.0.1:8443/mercy --client scheduler-1 --key scheduler.pem \\\n        --launcher desk-1 --launcher-key desk.pem --task scheduling --patient 4711 --bare)\n\nFor a population (docs/bulk.md):\n  T=$(hilum token get --issuer http://127.0.0.1:8443/mercy --client cohort-1 --key cohort.pem \\\n        --scope 'system/Patient.rs system/Observation.rs' --bare)"
     )]
     Get(Get),
 }
@@ -61,12 +61,12 @@ pub struct Get {
     /// The launcher's private key file
     #[arg(long)]
     pub launcher_key: Option<PathBuf>,
-    /// The task
-    #[arg(long)]
-    pub task: String,
+    /// The task; without one the token is for the population of an analytics integration
+    #[arg(long, requires = "patient", required_unless_present = "scope")]
+    pub task: Option<String>,
     /// The patient's id at the upstream
-    #[arg(long)]
-    pub patient: String,
+    #[arg(long, requires = "task")]
+    pub patient: Option<String>,
     /// Scopes to ask for [default: the task's]
     #[arg(long)]
     pub scope: Option<String>,
@@ -124,14 +124,18 @@ async fn token(get: &Get) -> Result<Value, Failure> {
     if let Some(scope) = &get.scope {
         form.push(("scope", scope.clone()));
     }
-    match (&get.launcher, &get.launcher_key) {
-        (Some(launcher), Some(key)) => {
-            let ticket = caller.launch(launcher, &signer(key)?, &get.client, &get.task, &get.patient).await?;
+    match (&get.launcher, &get.launcher_key, get.task.as_ref().zip(get.patient.as_ref())) {
+        // Whose records, the approval says.
+        (None, _, None) => {}
+        (Some(_), _, None) => {
+            return Err(Failure::usage("a launcher names a task and a patient: --task and --patient"));
+        }
+        (Some(launcher), Some(key), Some((task, patient))) => {
+            let ticket = caller.launch(launcher, &signer(key)?, &get.client, task, patient).await?;
             form.push(("launch", ticket));
         }
-        _ => {
-            let details =
-                json!([{ "type": "fhir_task", "task": get.task, "patient": format!("Patient/{}", get.patient) }]);
+        (_, _, Some((task, patient))) => {
+            let details = json!([{ "type": "fhir_task", "task": task, "patient": format!("Patient/{patient}") }]);
             form.push(("authorization_details", details.to_string()));
         }
     }

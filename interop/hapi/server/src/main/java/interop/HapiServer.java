@@ -4,6 +4,7 @@
  */
 package interop;
 
+import ca.uhn.fhir.batch2.api.IJobMaintenanceService;
 import ca.uhn.fhir.batch2.jobs.config.Batch2JobsConfig;
 import ca.uhn.fhir.batch2.jobs.export.BulkDataExportProvider;
 import ca.uhn.fhir.context.FhirContext;
@@ -156,6 +157,22 @@ public final class HapiServer {
         servlets.addServlet(new ServletHolder(fhir), "/fhir/*");
         jetty.setHandler(servlets);
         jetty.start();
+        // Each step of an export waits for a maintenance pass, and by itself there is one a minute.
+        IJobMaintenanceService maintenance = beans.getBean(IJobMaintenanceService.class);
+        Thread passes = new Thread(() -> {
+            while (true) {
+                try {
+                    Thread.sleep(2_000);
+                    maintenance.runMaintenancePass();
+                } catch (InterruptedException ended) {
+                    return;
+                } catch (RuntimeException failed) {
+                    System.out.println("maintenance failed: " + failed);
+                }
+            }
+        });
+        passes.setDaemon(true);
+        passes.start();
         System.out.println("ready on port " + port);
         jetty.join();
     }
