@@ -131,6 +131,9 @@ pub struct Approval {
     /// The first approver, where it takes two (S1-12); absent in what was written before there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<FirstApproval>,
+    /// When it was put in force, whatever became of it since; absent in what never was, or was decided before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<Millis>,
 }
 
 impl Approval {
@@ -138,6 +141,12 @@ impl Approval {
     #[must_use]
     pub fn in_force(&self, now: Millis) -> bool {
         matches!(&self.status, ApprovalStatus::Approved { at, until, .. } if *at <= now && now < *until)
+    }
+
+    /// Whether it was ever in force.
+    #[must_use]
+    pub fn was_approved(&self) -> bool {
+        self.approved_at.is_some() || matches!(self.status, ApprovalStatus::Approved { .. })
     }
 
     /// Whether two people approved it who are not each other and not the requester (S1-12).
@@ -186,6 +195,7 @@ fn an_export_is_one_population_and_two_people() {
         digest: String::new(),
         status: approved("b@x"),
         first: first("a@x"),
+        approved_at: None,
     };
     assert!(approval.is_by_two());
     assert_eq!(approval.export().map(ToString::to_string).as_deref(), Some("Group/G1"));

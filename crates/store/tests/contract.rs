@@ -105,6 +105,7 @@ pub fn approval(byte: u8, integration: &str, tenant: &str) -> Approval {
         digest: "0".repeat(64),
         status: ApprovalStatus::Requested,
         first: None,
+        approved_at: None,
     }
 }
 

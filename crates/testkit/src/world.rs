@@ -95,6 +95,7 @@ impl World {
                 until: NOW + 1_000_000,
             },
             first: None,
+            approved_at: None,
         };
         let profile = TaskProfile {
             name: task.name.clone(),

@@ -46,7 +46,7 @@ pub enum Approval {
         #[arg(long)]
         reason: String,
     },
-    /// End one for good
+    /// End one for good; an older one of the same task does not come back
     End {
         /// Its id
         id: String,

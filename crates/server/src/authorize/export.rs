@@ -28,27 +28,19 @@ impl Service {
             return Err(ScopeRefusal::Missing.into());
         }
         let snapshot = self.registry.snapshot();
-        let mut standings = snapshot
-            .standings(&caller.integration.id, now)
-            .filter(|standing| standing.approval.tenant == tenant.id && standing.approval.export().is_some());
-        let refused = |says: &str| Err(Denied::new(Reason::ApprovalMissing, ErrorCode::UnauthorizedClient, says));
-        match (standings.next(), standings.next()) {
-            (None, _) => refused("no approval in force lets this client export anything"),
-            (Some(_), Some(_)) => {
-                refused("several exports are approved for this client; each population takes a client of its own")
-            }
-            (Some(standing), None) => {
-                shown::exports(&standing)?;
-                Ok(Launch {
-                    kind: LaunchKind::Export,
-                    standing,
-                    patient: None,
-                    encounter: None,
-                    ticket: None,
-                    details: None,
-                    evidence: None,
-                })
-            }
-        }
+        let Some(standing) = snapshot.approved_export(&tenant.id, &caller.integration.id, now) else {
+            let says = "no approval in force lets this client export anything";
+            return Err(Denied::new(Reason::ApprovalMissing, ErrorCode::UnauthorizedClient, says));
+        };
+        shown::exports(&standing)?;
+        Ok(Launch {
+            kind: LaunchKind::Export,
+            standing,
+            patient: None,
+            encounter: None,
+            ticket: None,
+            details: None,
+            evidence: None,
+        })
     }
 }

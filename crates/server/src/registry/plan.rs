@@ -159,7 +159,7 @@ impl Plan {
             {
                 let (approval, revision) = held;
                 if live(&approval.status) || matches!(approval.status, ApprovalStatus::Suspended { .. }) {
-                    let mut new = Approval::clone(&approval);
+                    let mut new = kept(&approval);
                     new.status = ApprovalStatus::Ended { by: by.clone(), at: self.now };
                     self.put_approval(new, Some(revision));
                 }
@@ -184,7 +184,7 @@ impl Plan {
         let theirs: Vec<_> =
             self.snapshot.approvals_of(id).into_iter().map(|held| (held.value.clone(), held.revision)).collect();
         for (approval, revision) in theirs {
-            let mut new = Approval::clone(&approval);
+            let mut new = kept(&approval);
             match approval.status {
                 ApprovalStatus::Approved { .. } => {
                     new.status = ApprovalStatus::Suspended { reason: reason.to_owned(), at: self.now };
@@ -258,11 +258,21 @@ impl Plan {
             digest,
             status: ApprovalStatus::Requested,
             first: None,
+            approved_at: None,
         };
         self.line("request", format!("approval {} of {} for {}", approval.id, approval.task, integration.id));
         self.put_approval(approval, None);
         Ok(asked.id)
     }
+}
+
+/// The same, with the time at which it was put in force kept, if it is.
+fn kept(approval: &Approval) -> Approval {
+    let approved_at = match approval.status {
+        ApprovalStatus::Approved { at, .. } => Some(at),
+        _ => approval.approved_at,
+    };
+    Approval { approved_at, ..approval.clone() }
 }
 
 /// Waits for a decision, or is in force.

@@ -161,7 +161,8 @@ impl Snapshot {
         })
     }
 
-    /// The standing of the newest approved version of a task for an integration of this tenant.
+    /// The standing of the newest version of a task that was ever approved for an integration of this tenant, if it is in force.
+    /// Where it is not, no older one comes back: whoever ends an approval means the end, and not the terms of the year before.
     #[must_use]
     pub fn approved_task(
         &self,
@@ -170,15 +171,21 @@ impl Snapshot {
         task: &TaskName,
         now: Millis,
     ) -> Option<Standing> {
-        self.standings(integration, now)
-            .filter(|standing| standing.approval.tenant == *tenant && standing.approval.task.name == *task)
-            .max_by_key(|standing| (standing.approval.task.version, standing.approval.requested_at))
+        self.newest(integration, now, |approval| approval.tenant == *tenant && approval.task.name == *task)
     }
 
-    /// Every approval of an integration that is in force.
-    pub fn standings(&self, integration: &IntegrationId, now: Millis) -> impl Iterator<Item = Standing> {
-        let ids = self.by_integration.get(integration).into_iter().flatten();
-        ids.filter_map(move |id| self.standing(id, now).ok())
+    /// The same for the one population that an integration may export.
+    #[must_use]
+    pub fn approved_export(&self, tenant: &TenantId, integration: &IntegrationId, now: Millis) -> Option<Standing> {
+        self.newest(integration, now, |approval| approval.tenant == *tenant && approval.export().is_some())
+    }
+
+    fn newest(&self, integration: &IntegrationId, now: Millis, is: impl Fn(&Approval) -> bool) -> Option<Standing> {
+        let all = self.approvals_of(integration).into_iter().map(|held| &held.value);
+        let newest = all
+            .filter(|approval| approval.was_approved() && is(approval))
+            .max_by_key(|approval| (approval.task.version, approval.requested_at, approval.id))?;
+        self.standing(&newest.id, now).ok()
     }
 
     /// The policies in force for a tenant: its own, else those that are shipped. `None` if they cannot be read, and then

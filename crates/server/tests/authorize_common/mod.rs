@@ -150,5 +150,6 @@ pub fn approval(tenant: &str, integration: &str, terms: Terms, digest: String) -
             until: NOW + 30 * 24 * 3_600_000,
         },
         first: None,
+        approved_at: None,
     }
 }

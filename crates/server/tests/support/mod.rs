@@ -324,6 +324,7 @@ impl Gate {
                 at: NOW,
                 until: NOW + 86_400_000,
             }),
+            approved_at: Some(NOW),
         };
         let task: TaskRef = profile.reference();
         let change = Change {

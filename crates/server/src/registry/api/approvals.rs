@@ -180,6 +180,12 @@ async fn decide(
     note: String,
 ) -> Answer {
     let mut approval = Approval::clone(&held.value);
+    if let ApprovalStatus::Approved { at, .. } = held.value.status {
+        approval.approved_at = Some(at);
+    }
+    if let ApprovalStatus::Approved { at, .. } = status {
+        approval.approved_at = Some(at);
+    }
     approval.status = status;
     written(registry, visit, snapshot, approval, held.revision, note).await
 }

@@ -4,6 +4,7 @@ mod access;
 mod approving;
 mod feed;
 mod manifest;
+mod narrowing;
 mod people;
 mod roles;
 
