@@ -491,3 +491,17 @@ async fn only_so_many_exports_at_once() {
     assert_eq!(gate.send("DELETE", &first, &[("authorization", &bearer)], "").await.status, 202);
     begin(&gate, &token, "Group/G12/$export").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_goes_away_leaves_a_record_of_it() {
+    let gate = Gate::start().await;
+    let token = token(&gate, "Group/G12").await;
+    let job = begin(&gate, &token, "Group/G12/$export").await;
+    let path = file_of(&complete(&gate, &token, &job).await, "Observation");
+    gate.upstream.faults.only(Fault::SlowBody(Duration::from_millis(500)));
+    let taken = tokio::time::timeout(Duration::from_millis(200), file(&gate, &token, &path)).await;
+    assert!(taken.is_err(), "it goes away while the file is under way");
+    let closed = close(&gate).await;
+    assert_eq!((closed.outcome, closed.released, closed.bytes), ("failed", 0, 0));
+    assert_eq!(closed.phi.unwrap().note, "the client went away");
+}

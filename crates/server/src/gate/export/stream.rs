@@ -42,6 +42,10 @@ const BLOCKS_WAITING: usize = 1;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file that takes longer than this is broken off.
 const LONGEST: Duration = Duration::from_secs(3_600);
+/// How long a client may take for a block.
+const STALLED: Duration = Duration::from_secs(300);
+/// Patients remembered as on record; past it they are put on record once more.
+const NAMED_MAX: usize = 50_000;
 /// How long a member's Consents count, and how many are remembered.
 const CONSENTS_FRESH: Millis = 60_000;
 const CONSENTS_MAX: usize = 10_000;
@@ -96,6 +100,8 @@ struct Count {
     foreign: u32,
     unasked: u32,
     withheld: u32,
+    /// Patients put on record.
+    named: u32,
 }
 
 impl Count {
@@ -134,6 +140,8 @@ pub(super) struct Stream {
     /// Those of the block at hand that are not.
     new: Vec<String>,
     block: Vec<u8>,
+    /// How many lines it holds.
+    lines: u32,
     clauses: BTreeSet<u32>,
     count: Count,
     digest: Digest,
@@ -196,6 +204,7 @@ impl Stream {
             named: BTreeSet::new(),
             new: Vec::new(),
             block: Vec::new(),
+            lines: 0,
             clauses: BTreeSet::new(),
             count: Count::default(),
             digest: Digest::new(&SHA256),
@@ -219,9 +228,9 @@ impl Stream {
         match ended {
             Ok(()) if closed => self.body.put_back(),
             // No proper end: a client must not take this for the whole.
-            Ok(()) => _ = self.out.send(Err(BrokenOff::Unrecorded)).await,
-            Err(Cut::Gone) => {}
-            Err(Cut::Because(_)) => _ = self.out.send(Err(BrokenOff::Cut)).await,
+            // Whoever takes nothing any more is not waited for.
+            Ok(()) => _ = tokio::time::timeout(STALLED, self.out.send(Err(BrokenOff::Unrecorded))).await,
+            Err(_) => _ = tokio::time::timeout(STALLED, self.out.send(Err(BrokenOff::Cut))).await,
         }
     }
 
@@ -234,6 +243,10 @@ impl Stream {
             })?;
             if self.began.elapsed() > LONGEST {
                 return Err(Cut::Because(Reason::TooCostly));
+            }
+            // A client that went away is not served to the end.
+            if self.out.is_closed() {
+                return Err(Cut::Gone);
             }
             let Some(part) = part else { break };
             let mut part = part.as_ref();
@@ -286,10 +299,14 @@ impl Stream {
             Line::Released(line) => {
                 if let Some(patient) = line.patient().filter(|patient| !self.named.contains(*patient)) {
                     self.new.push(patient.to_string());
+                    if self.named.len() >= NAMED_MAX {
+                        self.named.clear();
+                    }
                     self.named.insert(patient.clone());
+                    self.count.named = self.count.named.saturating_add(1);
                 }
                 self.clauses.insert(line.clause());
-                self.count.released = self.count.released.saturating_add(1);
+                self.lines = self.lines.saturating_add(1);
                 self.block.extend(line.into_body());
             }
         }
@@ -357,15 +374,19 @@ impl Stream {
             let slot = self.audit.reserve(Lane::Release).map_err(|_| unrecorded())?;
             self.audit.append(slot, record).await.map_err(|_| unrecorded())?;
         }
+        let block = Bytes::from(block);
+        let sent = tokio::time::timeout(STALLED, self.out.send(Ok(block.clone()))).await;
+        sent.map_err(|_| Cut::Gone)?.map_err(|_| Cut::Gone)?;
         self.digest.update(&block);
         self.count.bytes = self.count.bytes.saturating_add(block.len() as u64);
-        self.out.send(Ok(Bytes::from(block))).await.map_err(|_| Cut::Gone)
+        self.count.released = self.count.released.saturating_add(std::mem::take(&mut self.lines));
+        Ok(())
     }
 
     /// The record of the end. A part that left is in it: its bytes and its digest.
     fn closing(&self, ended: &Result<(), Cut>) -> AuditRecord {
         let mut record = self.template.clone();
-        let Count { released, bytes, other_kind, foreign, unasked, withheld } = self.count;
+        let Count { released, bytes, other_kind, foreign, unasked, withheld, named } = self.count;
         record.phase = Phase::Close;
         record.object.released = released;
         record.object.filtered = other_kind.saturating_add(foreign).saturating_add(unasked).saturating_add(withheld);
@@ -374,7 +395,7 @@ impl Stream {
         record.decision.clauses = self.clauses.iter().copied().collect();
         let held = format!("other type {other_kind}, foreign {foreign}, not asked for {unasked}, withheld {withheld}");
         record.phi.attributes.push(("export.held".to_owned(), held));
-        record.phi.attributes.push(("export.patients".to_owned(), self.named.len().to_string()));
+        record.phi.attributes.push(("export.patients".to_owned(), named.to_string()));
         record.phi.attributes.sort();
         match ended {
             Ok(()) => {}
