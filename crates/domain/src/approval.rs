@@ -18,6 +18,10 @@ pub enum LaunchMode {
     Ticket {},
     /// The agent names the patient and Hilum proves a care relationship first.
     Relationship(RelationshipRule),
+    /// The EHR launches it through Hilum and says which patient (LN-01).
+    Ehr {},
+    /// A person signs in, is shown the patients the tenant's rule gives them, and picks one (CX-09).
+    Standalone {},
     /// No patient at all: bulk export of one population, for class `analytics` alone (S1-12).
     Export(ExportRule),
 }

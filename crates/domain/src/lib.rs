@@ -22,10 +22,13 @@ pub use id::{
     ApprovalId, EnvironmentName, ExportId, IntegrationId, InvalidName, Millis, Permission, PersonId, RoleName,
     SessionId, TaskName, TenantId,
 };
-pub use integration::{AssertionAudience, ClientAuth, Environment, Integration, IntegrationStatus, Keys, Owners};
+pub use integration::{
+    AssertionAudience, AuthMethod, CertificateSubject, ClientAuth, Demand, Environment, Integration, IntegrationStatus,
+    Introspects, Keys, Owners, SecretException,
+};
 pub use person::{Person, Role};
 pub use reason::Reason;
 pub use role::{Export, Mfa, PhiAccess, RoleRefusal, ServiceRole, Timeout};
 pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet};
-pub use session::{LaunchKind, Session, Subject};
-pub use task::{Operation, TaskProfile, TaskRef};
+pub use session::{Actor, Confirmation, LaunchKind, Session, Subject};
+pub use task::{Operation, SenderConstraint, TaskProfile, TaskRef};

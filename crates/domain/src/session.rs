@@ -36,6 +36,68 @@ pub enum LaunchKind {
     Relationship,
     /// None: the session is of a population.
     Export,
+    /// The EHR's own launch context.
+    Ehr,
+    /// A signed-in person picked the patient, or is the patient.
+    Standalone,
+}
+
+impl LaunchKind {
+    /// As tokens and records write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::Relationship => "relationship",
+            Self::Export => "export",
+            Self::Ehr => "ehr",
+            Self::Standalone => "standalone",
+        }
+    }
+
+    /// Reads what [`LaunchKind::as_str`] wrote.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        [Self::Ticket, Self::Relationship, Self::Export, Self::Ehr, Self::Standalone]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether a person took part: such sessions may be refreshed while that person is signed in.
+    #[must_use]
+    pub fn has_person(self) -> bool {
+        matches!(self, Self::Ehr | Self::Standalone)
+    }
+}
+
+/// The key a token is bound to (`cnf`, RFC 7800): whoever presents it must prove to hold that key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Confirmation {
+    /// `jkt`: RFC 7638 thumbprint of a DPoP key (RFC 9449 §6.1).
+    Dpop([u8; 32]),
+    /// `x5t#S256`: SHA-256 of a client certificate (RFC 8705 §3.1).
+    Mtls([u8; 32]),
+}
+
+/// Whom the integration acts for (RFC 8693 `act`, with the names of HL7 SSRAA's `hl7-b2b`). Empty members are absent.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The person, as their identity provider or the asserting client names them; absent where no person takes part.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sub: String,
+    /// Who says so: the identity provider's issuer, the EHR, or the client id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub iss: String,
+    /// The person's FHIR resource, absolute.
+    #[serde(default, rename = "fhirUser", skip_serializing_if = "String::is_empty")]
+    pub fhir_user: String,
+    /// The person's role, e.g. an NUCC code.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject_role: String,
+    /// The organisation it acts for, a URI.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub organization_id: String,
 }
 
 /// What a verified access token says of its session; liveness is looked up apart.
@@ -65,4 +127,10 @@ pub struct Session {
     pub feed: u64,
     /// `jti`.
     pub jti: String,
+    /// What established the subject. A session launched by the EHR uses the EHR's own token and no other.
+    pub launch: LaunchKind,
+    /// `act`.
+    pub act: Actor,
+    /// `cnf`; `None` is a bearer token.
+    pub confirmation: Option<Confirmation>,
 }

@@ -44,6 +44,25 @@ impl Operation {
     }
 }
 
+/// Whether tokens of a task must be bound to a key of their holder.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SenderConstraint {
+    /// A bearer token will do.
+    #[default]
+    Optional,
+    /// By DPoP (RFC 9449) or by a client certificate (RFC 8705 §3).
+    Required,
+}
+
+impl SenderConstraint {
+    /// Whether this is what a profile without a word of it means.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::Optional
+    }
+}
+
 /// One immutable version of a task profile.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +84,9 @@ pub struct TaskProfile {
     /// in a scope's `_security`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: BTreeSet<String>,
+    /// Whether its tokens must be bound to a key. Absent in what was written before they could be.
+    #[serde(default, skip_serializing_if = "SenderConstraint::is_default")]
+    pub sender_constraint: SenderConstraint,
 }
 
 impl TaskProfile {

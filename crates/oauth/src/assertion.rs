@@ -2,7 +2,7 @@
 //!
 //! What a caller sees is one text for every cause ([`REFUSAL`]); the cause is for the operator.
 
-use domain::{AssertionAudience, ClientAuth, Keys, Millis};
+use domain::{AssertionAudience, AuthMethod, ClientAuth, Keys, Millis};
 
 use crate::jose::{Algorithm, InvalidJws, UnverifiedJws, seconds, text};
 use crate::jwk::KeySet;
@@ -194,6 +194,9 @@ impl UnverifiedAssertion {
             self.audience == token_endpoint && auth.audience != AssertionAudience::Issuer && !self.issuer_only;
         if !is_issuer && !is_endpoint {
             return Err(InvalidAssertion::Audience);
+        }
+        if auth.method != AuthMethod::PrivateKeyJwt {
+            return Err(InvalidAssertion::Client);
         }
         let listed = &auth.algorithms;
         if !listed.is_empty() && !listed.contains(self.algorithm().as_str()) {

@@ -1,7 +1,12 @@
 //! Access tokens: RFC 9068 JWTs, ES256. A missing or ill-typed claim makes the token invalid (S1-03).
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
-use domain::{ApprovalId, IntegrationId, Millis, PhiAccess, ScopeSet, Session, SessionId, Subject, TaskRef, TenantId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::{
+    ApprovalId, Confirmation, IntegrationId, LaunchKind, Millis, PhiAccess, ScopeSet, Session, SessionId, Subject,
+    TaskRef, TenantId,
+};
 use serde_json::{Map, Value, json};
 
 use crate::jose::{self, Algorithm, UnverifiedJws, seconds, text};
@@ -51,7 +56,16 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
         "apr": session.approval,
         "epo": session.epoch,
         "fed": session.feed,
+        "lau": session.launch.as_str(),
+        "act": session.act,
     });
+    if let (Some(confirmation), Value::Object(body)) = (&session.confirmation, &mut body) {
+        let (name, digest) = match confirmation {
+            Confirmation::Dpop(thumbprint) => ("jkt", thumbprint),
+            Confirmation::Mtls(certificate) => ("x5t#S256", certificate),
+        };
+        body.insert("cnf".into(), json!({ name: URL_SAFE_NO_PAD.encode(digest) }));
+    }
     let told = match &session.subject {
         Subject::Patient(patient) => Some((patient, None)),
         Subject::Surrogate(surrogate) => Some((surrogate, Some(PhiAccess::DeIdentifiedOnly))),
@@ -168,6 +182,14 @@ pub fn verify(token: &str, keys: &[TokenKey], place: &Place<'_>, now: Millis) ->
     Ok(verified)
 }
 
+/// `cnf` with exactly one member that is known here; a token bound in a way nobody can check is no token.
+fn read_confirmation(value: &Value) -> Option<Confirmation> {
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    let digest =
+        |name: &str| -> Option<[u8; 32]> { URL_SAFE_NO_PAD.decode(members.get(name)?.as_str()?).ok()?.try_into().ok() };
+    digest("jkt").map(Confirmation::Dpop).or_else(|| digest("x5t#S256").map(Confirmation::Mtls))
+}
+
 fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<VerifiedToken, InvalidToken>> {
     let name = |claim: &str| text(claims, claim, NAME_BYTES_MAX);
     let time = |claim: &str| seconds(claims, claim).flatten().filter(|at| (0..=i64::MAX / 1_000).contains(at));
@@ -215,6 +237,12 @@ fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<
         expires_at: expires * 1_000,
         feed: claims.get("fed")?.as_u64()?,
         jti: name("jti")?.to_owned(),
+        launch: LaunchKind::read(name("lau")?)?,
+        act: serde_json::from_value(claims.get("act")?.clone()).ok()?,
+        confirmation: match claims.get("cnf") {
+            None => None,
+            Some(confirmation) => Some(read_confirmation(confirmation)?),
+        },
     };
     if issuer != place.issuer || audience != place.audience || session.tenant != *place.tenant {
         return Some(Err(InvalidToken::Place));

@@ -37,6 +37,9 @@ fn session() -> Session {
         expires_at: (SECONDS + 900) * 1_000,
         feed: 41,
         jti: "t-1".into(),
+        launch: domain::LaunchKind::Ticket,
+        act: domain::Actor::default(),
+        confirmation: None,
     }
 }
 

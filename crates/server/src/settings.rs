@@ -85,6 +85,118 @@ pub enum ConsentSource {
     None,
 }
 
+/// How an identity provider's claims say who somebody is. Names of claims; a dot leads into an object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimSettings {
+    /// The person's FHIR resource, e.g. `fhirUser`: `Practitioner/ID` or an absolute URL below the upstream.
+    pub fhir_user: Option<String>,
+    /// For class `patient-app`: the bare id of the one Patient this person is.
+    pub patient: Option<String>,
+    /// Roles in the administration: claim, the value it must hold, and the role that gives.
+    pub roles: Vec<(String, String, domain::Role)>,
+}
+
+/// The hospital's identity provider (OpenID Connect).
+#[derive(Clone, Debug)]
+pub struct OidcSettings {
+    /// Its issuer; discovery, keys and endpoints are read from there.
+    pub issuer: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// How we authenticate there.
+    pub auth: OidcAuth,
+    /// Scopes asked beside `openid`.
+    pub scopes: Vec<String>,
+    /// What its claims mean.
+    pub claims: ClaimSettings,
+    /// Values of `acr` of which one must be in the ID token; empty asks for none.
+    pub acr: Vec<String>,
+    /// Values of `amr` of which one must be in the ID token; empty asks for none.
+    pub amr: Vec<String>,
+}
+
+/// How Hilum authenticates to an identity provider.
+#[derive(Clone, Debug)]
+pub enum OidcAuth {
+    /// By a private key in a file (PEM).
+    Key(PathBuf),
+    /// By a secret in a file.
+    Secret(PathBuf),
+}
+
+/// An account of the demonstration. Nothing in a configuration file makes one.
+#[derive(Clone)]
+pub struct LocalAccount {
+    /// What is typed.
+    pub username: String,
+    /// The same.
+    pub password: String,
+    /// For people.
+    pub name: String,
+    /// `Practitioner/ID` or `Patient/ID`.
+    pub fhir_user: String,
+}
+
+impl std::fmt::Debug for LocalAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalAccount({}, [sealed])", self.username)
+    }
+}
+
+/// Where people sign in.
+#[derive(Clone, Debug, Default)]
+pub enum SignIn {
+    /// Nowhere: no session starts with a person, but by the EHR's launch.
+    #[default]
+    Nowhere,
+    /// At the hospital's identity provider.
+    Oidc(Box<OidcSettings>),
+    /// At accounts of the demonstration.
+    Demo(Vec<LocalAccount>),
+}
+
+/// The people of one tenant: where they sign in, whose patients they reach, how long they stay.
+#[derive(Clone, Debug)]
+pub struct PeopleSettings {
+    /// Where they sign in.
+    pub sign_in: SignIn,
+    /// Which patients a clinician may pick (CX-09): an upstream search whose results are Patients, or records of patients, with
+    /// `{fhirUser}` bound as a typed reference, e.g. `Patient?general-practitioner={fhirUser}`. Without it, none.
+    pub patients: Option<String>,
+    /// A sign-in ends after this long without a sign of its person (S4-03).
+    pub idle: Duration,
+    /// A sign-in ends after this long in all.
+    pub sign_in_max: Duration,
+    /// A session with a person ends after this long in all; at most 8 hours.
+    pub session_max: Duration,
+}
+
+impl Default for PeopleSettings {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        Self {
+            sign_in: SignIn::Nowhere,
+            patients: None,
+            idle: minutes(15),
+            sign_in_max: minutes(8 * 60),
+            session_max: minutes(60),
+        }
+    }
+}
+
+/// Hilum as a confidential SMART client of the EHR, for launches from there.
+#[derive(Clone, Debug)]
+pub struct EhrSettings {
+    /// The EHR's FHIR base, as it says it in `iss`.
+    pub fhir: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Private key file (PEM).
+    pub key: PathBuf,
+    /// What to ask for, e.g. `launch openid fhirUser online_access patient/*.rs`.
+    pub scope: String,
+}
+
 /// One tenant.
 #[derive(Clone, Debug)]
 pub struct TenantSettings {
@@ -96,6 +208,12 @@ pub struct TenantSettings {
     pub public_url: String,
     /// Its FHIR server.
     pub upstream: UpstreamSettings,
+    /// Its people.
+    pub people: PeopleSettings,
+    /// Its EHR, where that launches apps.
+    pub ehr: Option<EhrSettings>,
+    /// Certificate authorities (PEM file) of clients that authenticate by `tls_client_auth`; none: such clients are not known.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl TenantSettings {

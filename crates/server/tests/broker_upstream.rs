@@ -48,6 +48,9 @@ fn permit(path: &str) -> Permit {
         expires_at: NOW + 900_000,
         feed: 0,
         jti: "t".into(),
+        launch: domain::LaunchKind::Ticket,
+        act: domain::Actor::default(),
+        confirmation: None,
     };
     let rules = TenantRules {
         upstream_base: "http://127.0.0.1/fhir".into(),
@@ -132,6 +135,7 @@ async fn s0_10_the_assertion_is_smart_backend_services() {
     assert!(!served.contains("\"d\""), "public members only");
     let keys = KeySet::parse(served.as_bytes()).unwrap();
     let auth = ClientAuth {
+        method: Default::default(),
         keys: Keys::Jwks(String::new()),
         algorithms: [].into(),
         audience: AssertionAudience::TokenEndpoint,

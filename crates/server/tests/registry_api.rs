@@ -50,8 +50,15 @@ impl Api {
             body_bytes_max: 1024,
             consent: server::settings::ConsentSource::None,
         };
-        let settings =
-            TenantSettings { id: tenant, name: "Mercy".into(), public_url: "https://gate.example".into(), upstream };
+        let settings = TenantSettings {
+            id: tenant,
+            name: "Mercy".into(),
+            public_url: "https://gate.example".into(),
+            upstream,
+            people: Default::default(),
+            ehr: None,
+            client_ca: None,
+        };
         let registry = Registry::open(store.clone(), &[settings], audit.clone(), keys, clock.clone()).await.unwrap();
         let out = Self { registry, store, audit, clock, _folder: folder };
         for (id, role) in [("olga", Role::Operator), ("pia", Role::PrivacyOfficer), ("aude", Role::Auditor)] {

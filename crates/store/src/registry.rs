@@ -234,6 +234,7 @@ fn environment_word(environment: Environment) -> &'static str {
 
 fn integration_word(status: IntegrationStatus) -> &'static str {
     match status {
+        IntegrationStatus::Requested => "requested",
         IntegrationStatus::Active => "active",
         IntegrationStatus::Suspended => "suspended",
         IntegrationStatus::Ended => "ended",

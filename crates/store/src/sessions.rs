@@ -64,23 +64,6 @@ const END: Statement<3> =
     Statement::new("UPDATE session SET ended_at = $2, ended_by = $3 WHERE id = $1 AND ended_at IS NULL RETURNING id");
 const ENDED_SINCE: Statement<1> = Statement::new("SELECT id FROM session WHERE ended_at >= $1");
 
-fn launch_of(word: &str) -> Result<LaunchKind, StoreError> {
-    match word {
-        "ticket" => Ok(LaunchKind::Ticket),
-        "relationship" => Ok(LaunchKind::Relationship),
-        "export" => Ok(LaunchKind::Export),
-        _ => Err(StoreError::Corrupt("an unknown kind of launch")),
-    }
-}
-
-pub(crate) fn launch_word(launch: LaunchKind) -> &'static str {
-    match launch {
-        LaunchKind::Ticket => "ticket",
-        LaunchKind::Relationship => "relationship",
-        LaunchKind::Export => "export",
-    }
-}
-
 fn session_of(row: &Row) -> Result<SessionRow, StoreError> {
     let version = u32::try_from(row.int(5)?).map_err(|_| StoreError::Corrupt("a version out of range"))?;
     let session = NewSession {
@@ -90,7 +73,7 @@ fn session_of(row: &Row) -> Result<SessionRow, StoreError> {
         approval: row.parsed(3)?,
         task: TaskRef { name: row.parsed(4)?, version },
         epoch: row.count(6)?,
-        launch: launch_of(&row.text(7)?)?,
+        launch: LaunchKind::read(&row.text(7)?).ok_or(StoreError::Corrupt("an unknown kind of launch"))?,
         patient_sealed: row.blob(8)?,
         patient_tag: row.bytes(9)?,
         scope: row.text(10)?,

@@ -68,11 +68,17 @@ pub fn integration(id: &str, tenant: &str) -> Integration {
         expires_at: NOW + 86_400_000,
         revocation_contact: "soc@mercy.example".into(),
         auth: ClientAuth {
+            method: Default::default(),
             keys: Keys::JwksUrl("https://acme.example/jwks".into()),
             algorithms: BTreeSet::new(),
             audience: AssertionAudience::Both,
         },
         redirect_uris: vec![],
+        launch_urls: Vec::new(),
+        origins: Vec::new(),
+        frame_ancestors: Vec::new(),
+        demands: Default::default(),
+        introspects: Default::default(),
         launches: BTreeSet::new(),
         role: None,
         status: IntegrationStatus::Active,
@@ -89,6 +95,7 @@ pub fn profile(version: u32) -> TaskProfile {
         scopes: "patient/Patient.rs patient/Appointment.rs".parse().unwrap(),
         operations: Default::default(),
         labels: Default::default(),
+        sender_constraint: Default::default(),
     }
 }
 

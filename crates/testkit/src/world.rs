@@ -69,11 +69,17 @@ impl World {
             expires_at: NOW + 1_000_000,
             revocation_contact: "t@mercy.example".into(),
             auth: ClientAuth {
+                method: Default::default(),
                 keys: Keys::Jwks("{}".into()),
                 algorithms: BTreeSet::new(),
                 audience: Default::default(),
             },
             redirect_uris: Vec::new(),
+            launch_urls: Vec::new(),
+            origins: Vec::new(),
+            frame_ancestors: Vec::new(),
+            demands: Default::default(),
+            introspects: Default::default(),
             launches: BTreeSet::new(),
             role: None,
             status: IntegrationStatus::Active,
@@ -105,6 +111,7 @@ impl World {
             scopes: scopes.clone(),
             operations: Default::default(),
             labels: Default::default(),
+            sender_constraint: Default::default(),
         };
         let session = Session {
             id: SessionId([9; 16]),
@@ -119,6 +126,9 @@ impl World {
             expires_at: NOW + 900_000,
             feed: 1,
             jti: "j".into(),
+            launch: domain::LaunchKind::Ticket,
+            act: domain::Actor::default(),
+            confirmation: None,
         };
         let rules = TenantRules {
             upstream_base: UPSTREAM.into(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use domain::TenantId;
 use fhir::ResourceType;
-use server::settings::{ConsentSource, OutboundSettings, TenantSettings, UpstreamAuth, UpstreamSettings};
+use server::settings::{
+    ConsentSource, OutboundSettings, PeopleSettings, TenantSettings, UpstreamAuth, UpstreamSettings,
+};
 
 use super::section::{At, Section};
 use super::{loopback, public_url, reference};
@@ -40,7 +42,15 @@ pub fn read(
         .required_section("upstream", "{ fhir = \"https://ehr.example/fhir\", auth = { kind = \"none\" } }")
         .and_then(|s| upstream(&s, folder, outbound));
     section.finish();
-    Some(TenantSettings { id: id?, name: name?.value, public_url: url?, upstream: upstream? })
+    Some(TenantSettings {
+        id: id?,
+        name: name?.value,
+        public_url: url?,
+        upstream: upstream?,
+        people: PeopleSettings::default(),
+        ehr: None,
+        client_ca: None,
+    })
 }
 
 fn upstream(section: &Section<'_, '_>, folder: &Path, outbound: &OutboundSettings) -> Option<UpstreamSettings> {

@@ -103,7 +103,12 @@ pub fn sign_rsa(key: &RsaKeyPair, header: &Value, claims: &Value) -> String {
 }
 
 pub fn inline() -> ClientAuth {
-    ClientAuth { keys: Keys::Jwks(String::new()), algorithms: BTreeSet::new(), audience: AssertionAudience::Both }
+    ClientAuth {
+        method: Default::default(),
+        keys: Keys::Jwks(String::new()),
+        algorithms: BTreeSet::new(),
+        audience: AssertionAudience::Both,
+    }
 }
 
 pub fn set(keys: &[Value]) -> KeySet {

@@ -94,6 +94,7 @@ impl Clients {
         match &auth.keys {
             Keys::Jwks(text) => self.inline(id, text),
             Keys::JwksUrl(url) => self.broker.client_keys().get(url, kid, algorithm).await,
+            Keys::Absent => None,
         }
     }
 

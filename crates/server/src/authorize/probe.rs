@@ -231,6 +231,9 @@ impl Made {
             expires_at: now + PROBE_MILLIS,
             feed: 0,
             jti: String::new(),
+            launch: domain::LaunchKind::Relationship,
+            act: domain::Actor::default(),
+            confirmation: None,
         };
         let mut integration = domain::Integration::clone(integration);
         integration.expected = [kind].into();

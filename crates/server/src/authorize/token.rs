@@ -519,7 +519,7 @@ pub(super) fn ticket_hash(ticket: &str) -> Option<[u8; 32]> {
 fn relationship_rule(approval: &Approval) -> Option<&RelationshipRule> {
     approval.terms.launch.iter().find_map(|mode| match mode {
         LaunchMode::Relationship(rule) => Some(rule),
-        LaunchMode::Ticket {} | LaunchMode::Export(_) => None,
+        LaunchMode::Ticket {} | LaunchMode::Export(_) | LaunchMode::Ehr {} | LaunchMode::Standalone {} => None,
     })
 }
 
@@ -571,6 +571,9 @@ fn new_session(launch: &Launch, granted: &Granted, seconds: i64, now: Millis) ->
         expires_at: (now.div_euclid(1_000) + seconds) * 1_000,
         feed: 0,
         jti: URL_SAFE_NO_PAD.encode(jti),
+        launch: launch.kind,
+        act: domain::Actor::default(),
+        confirmation: None,
     })
 }
 

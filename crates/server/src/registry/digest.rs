@@ -36,6 +36,19 @@ pub(crate) fn risk(integration: &Integration) -> String {
     if let (Some(role), Value::Object(parts)) = (&integration.role, &mut parts) {
         parts.insert("role".to_owned(), json!(role));
     }
+    // Likewise without any of what came later: only what is said is hashed.
+    let later = json!({
+        "launch_urls": integration.launch_urls,
+        "origins": integration.origins,
+        "frame_ancestors": integration.frame_ancestors,
+        "demands": integration.demands,
+    });
+    if let (Value::Object(later), Value::Object(parts)) = (later, &mut parts) {
+        parts.extend(later.into_iter().filter(|(_, value)| value.as_array().is_some_and(|list| !list.is_empty())));
+        if !integration.introspects.is_default() {
+            parts.insert("introspects".to_owned(), json!(integration.introspects));
+        }
+    }
     canonical::text(parts)
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn built_in() -> Vec<TaskProfile> {
                 scopes: scopes.parse().ok()?,
                 operations: Default::default(),
                 labels: Default::default(),
+                sender_constraint: Default::default(),
             })
         })
         .collect()

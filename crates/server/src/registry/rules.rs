@@ -177,7 +177,7 @@ fn evidence(snapshot: &Snapshot, integration: &Integration, profile: &TaskProfil
     let mut out = Vec::new();
     let mut rules = terms.launch.iter().filter_map(|mode| match mode {
         LaunchMode::Relationship(rule) => Some(rule),
-        LaunchMode::Ticket {} | LaunchMode::Export(_) => None,
+        LaunchMode::Ticket {} | LaunchMode::Export(_) | LaunchMode::Ehr {} | LaunchMode::Standalone {} => None,
     });
     let rule = rules.next();
     if rules.next().is_some() {

@@ -32,6 +32,9 @@ pub fn tenant(id: &str, fhir: &str, auth: UpstreamAuth) -> TenantSettings {
         id: id.parse().unwrap(),
         name: "Mercy Health".into(),
         public_url: "https://gate.example".into(),
+        people: Default::default(),
+        ehr: None,
+        client_ca: None,
         upstream: UpstreamSettings {
             fhir: fhir.into(),
             auth,
@@ -96,8 +99,18 @@ pub fn integration(id: &str, tenant: &str, class: Class, jwks: &str) -> Integrat
         expected: if launcher { [].into() } else { [ResourceType::PATIENT, ResourceType::APPOINTMENT].into() },
         expires_at: NOW + 300 * 24 * 3_600_000,
         revocation_contact: "soc@mercy.example".into(),
-        auth: ClientAuth { keys: Keys::Jwks(jwks.into()), algorithms: [].into(), audience: AssertionAudience::Both },
+        auth: ClientAuth {
+            method: Default::default(),
+            keys: Keys::Jwks(jwks.into()),
+            algorithms: [].into(),
+            audience: AssertionAudience::Both,
+        },
         redirect_uris: vec![],
+        launch_urls: Vec::new(),
+        origins: Vec::new(),
+        frame_ancestors: Vec::new(),
+        demands: Default::default(),
+        introspects: Default::default(),
         launches: if launcher { ["agent".parse().unwrap()].into() } else { [].into() },
         role: None,
         status: IntegrationStatus::Active,
@@ -114,6 +127,7 @@ pub fn profile() -> TaskProfile {
         scopes: "patient/Patient.rs patient/Appointment.rs".parse().unwrap(),
         operations: Default::default(),
         labels: Default::default(),
+        sender_constraint: Default::default(),
     }
 }
 

@@ -281,6 +281,7 @@ impl Gate {
             scopes: scopes.clone(),
             operations: Default::default(),
             labels: Default::default(),
+            sender_constraint: Default::default(),
         };
         change(&mut profile);
         let integration = Integration {
@@ -297,11 +298,17 @@ impl Gate {
             expires_at: NOW + 86_400_000,
             revocation_contact: "c".into(),
             auth: ClientAuth {
+                method: Default::default(),
                 keys: Keys::JwksUrl("https://x/jwks".into()),
                 algorithms: [].into(),
                 audience: AssertionAudience::Both,
             },
             redirect_uris: vec![],
+            launch_urls: Vec::new(),
+            origins: Vec::new(),
+            frame_ancestors: Vec::new(),
+            demands: Default::default(),
+            introspects: Default::default(),
             launches: [].into(),
             role: role_name.clone(),
             status: IntegrationStatus::Active,
@@ -385,6 +392,9 @@ impl Gate {
             expires_at,
             feed,
             jti: id,
+            launch: domain::LaunchKind::Ticket,
+            act: domain::Actor::default(),
+            confirmation: None,
         }
     }
 
@@ -457,6 +467,9 @@ fn tenant(id: &str, upstream: &Upstream) -> TenantSettings {
         id: id.parse().unwrap(),
         name: id.into(),
         public_url: "http://gate.test".into(),
+        people: Default::default(),
+        ehr: None,
+        client_ca: None,
         upstream: UpstreamSettings {
             fhir: upstream.base_url.trim_end_matches('/').to_owned(),
             auth: UpstreamAuth::None,

@@ -12,7 +12,6 @@ use super::{Answer, Request};
 use crate::StoreError;
 use crate::engine::{Bind, Pool, Row, Tx};
 use crate::feed;
-use crate::sessions::launch_word;
 use crate::tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, UsedAssertion};
 
 /// The windows of the distinct-patient budgets: an hour and a day.
@@ -376,7 +375,7 @@ async fn start(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
                 Bind::Text(session.task.name.as_str()),
                 Bind::Int(i64::from(session.task.version)),
                 Bind::Int(i64::try_from(session.epoch).unwrap_or(i64::MAX)),
-                Bind::Text(launch_word(session.launch)),
+                Bind::Text(session.launch.as_str()),
                 Bind::Blob(&session.patient_sealed),
                 Bind::Blob(&session.patient_tag),
                 Bind::Text(&session.scope),

@@ -85,6 +85,9 @@ fn session(id: u8, expires_at: Millis) -> Session {
         expires_at,
         feed: 0,
         jti: "j".into(),
+        launch: domain::LaunchKind::Ticket,
+        act: domain::Actor::default(),
+        confirmation: None,
     }
 }
 

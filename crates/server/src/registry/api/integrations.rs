@@ -74,6 +74,9 @@ async fn switch(
         (IntegrationStatus::Ended, _) => return Err(ApiError::conflict("it has ended for good")),
         (IntegrationStatus::Suspended, IntegrationStatus::Active)
         | (_, IntegrationStatus::Suspended | IntegrationStatus::Ended) => {}
+        (_, IntegrationStatus::Requested) | (IntegrationStatus::Requested, IntegrationStatus::Active) => {
+            return Err(ApiError::conflict("it was only requested: register it with `hilum apply`"));
+        }
         (IntegrationStatus::Active, IntegrationStatus::Active) => {
             return Err(ApiError::conflict("it is not suspended"));
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Request};
 use domain::{
-    Approval, ClientAuth, Integration, IntegrationStatus, Keys, Millis, TaskProfile, TaskRef, TenantId, Terms,
+    Approval, AuthMethod, ClientAuth, Integration, IntegrationStatus, Keys, Millis, TaskProfile, TaskRef, TenantId,
+    Terms,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -162,6 +163,9 @@ pub(crate) fn integration(
     let (expires_at, revocation_contact) = (fields.time("expires_at"), fields.must("revocation_contact"));
     let (redirect_uris, launches, role) =
         (fields.maybe("redirect_uris"), fields.maybe("launches"), fields.maybe("role"));
+    let (launch_urls, origins) = (fields.maybe("launch_urls"), fields.maybe("origins"));
+    let (frame_ancestors, demands) = (fields.maybe("frame_ancestors"), fields.maybe("demands"));
+    let introspects = fields.maybe("introspects");
     let read = (|| {
         let (auth, thumbprints) = auth?;
         let integration = Integration {
@@ -179,6 +183,11 @@ pub(crate) fn integration(
             revocation_contact: revocation_contact?,
             auth,
             redirect_uris: redirect_uris.unwrap_or_default(),
+            launch_urls: launch_urls.unwrap_or_default(),
+            origins: origins.unwrap_or_default(),
+            frame_ancestors: frame_ancestors.unwrap_or_default(),
+            demands: demands.unwrap_or_default(),
+            introspects: introspects.unwrap_or_default(),
             launches: launches.unwrap_or_default(),
             role,
             status: IntegrationStatus::Active,
@@ -200,8 +209,21 @@ fn this_tenant(tenant: &TenantId, fields: &mut Fields) {
 fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String>> {
     let Value::Object(map) = value else { return Err(vec!["`auth` must be an object".into()]) };
     let mut fields = Fields::new(map);
-    let keys = fields.must::<Map<String, Value>>("keys").map(Fields::new);
-    let keys = keys.and_then(|mut keys| {
+    let method = match fields.maybe::<Value>("method").map(serde_json::from_value::<AuthMethod>) {
+        None => AuthMethod::default(),
+        Some(Ok(method)) => method,
+        Some(Err(why)) => {
+            fields.mistakes.push(format!("`auth.method`: {why}"));
+            AuthMethod::default()
+        }
+    };
+    let keys = if method.takes_keys() {
+        fields.must::<Map<String, Value>>("keys")
+    } else {
+        fields.maybe::<Map<String, Value>>("keys")
+    };
+    let without = keys.is_none() && !method.takes_keys();
+    let keys = keys.map(Fields::new).and_then(|mut keys| {
         let (value, url) = (keys.maybe::<Value>("jwks"), keys.maybe::<String>("jwks_url"));
         keys.finish();
         fields.mistakes.extend(keys.mistakes.into_iter().map(|what| format!("`auth.keys`: {what}")));
@@ -220,11 +242,7 @@ fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String
             }
         }
     });
-    if let Some(method) = fields.maybe::<String>("method")
-        && method != "private_key_jwt"
-    {
-        fields.mistakes.push(format!("`auth.method`: `{method}`; private_key_jwt is the only method there is (S1-30)"));
-    }
+    let keys = if without { Some((Keys::Absent, Vec::new())) } else { keys };
     let (algorithms, audience) = (fields.maybe::<BTreeSet<String>>("algorithms"), fields.maybe("audience"));
     if let (Some((Keys::Jwks(set), _)), Some(listed)) = (&keys, &algorithms)
         && !jwks::can_sign(set, listed)
@@ -232,8 +250,12 @@ fn client_auth(value: Value) -> Result<(ClientAuth, Vec<Thumbprint>), Vec<String
         fields.mistakes.push("`auth.algorithms` names no algorithm that a key of `auth.keys.jwks` signs with".into());
     }
     let read = keys.map(|(keys, thumbprints)| {
-        let auth =
-            ClientAuth { keys, algorithms: algorithms.unwrap_or_default(), audience: audience.unwrap_or_default() };
+        let auth = ClientAuth {
+            method,
+            keys,
+            algorithms: algorithms.unwrap_or_default(),
+            audience: audience.unwrap_or_default(),
+        };
         (auth, thumbprints)
     });
     fields.end(read)
@@ -246,6 +268,7 @@ pub(crate) fn task(tenant: &TenantId, mut fields: Fields) -> Result<TaskProfile,
     let (purpose, purpose_of_use, scopes) =
         (fields.must("purpose"), fields.must("purpose_of_use"), fields.must("scopes"));
     let (operations, labels) = (fields.maybe("operations"), fields.maybe("labels"));
+    let sender_constraint = fields.maybe("sender_constraint");
     let read = (|| {
         Some(TaskProfile {
             name: name?,
@@ -255,6 +278,7 @@ pub(crate) fn task(tenant: &TenantId, mut fields: Fields) -> Result<TaskProfile,
             scopes: scopes?,
             operations: operations.unwrap_or_default(),
             labels: labels.unwrap_or_default(),
+            sender_constraint: sender_constraint.unwrap_or_default(),
         })
     })();
     fields.end(read)

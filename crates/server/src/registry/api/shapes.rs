@@ -79,6 +79,19 @@ pub(super) struct IntegrationShape {
     pub redirect_uris: Vec<String>,
     /// For launchers: whom they may start.
     pub launches: Vec<String>,
+    /// Where an EHR launch leads to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub launch_urls: Vec<String>,
+    /// Web origins of its pages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
+    /// Origins that may show Hilum's pages in a frame.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frame_ancestors: Vec<String>,
+    /// `par`, `dpop`, `mtls`.
+    pub demands: Value,
+    /// `own` or `any`.
+    pub introspects: Value,
     /// The role that narrows it further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
@@ -271,6 +284,11 @@ pub(super) fn integration(snapshot: &Snapshot, held: &Held<Integration>) -> Inte
         revocation_contact: one.revocation_contact.clone(),
         auth,
         redirect_uris: one.redirect_uris.clone(),
+        launch_urls: one.launch_urls.clone(),
+        origins: one.origins.clone(),
+        frame_ancestors: one.frame_ancestors.clone(),
+        demands: value(serde_json::to_value(&one.demands)),
+        introspects: value(serde_json::to_value(one.introspects)),
         launches: one.launches.iter().map(ToString::to_string).collect(),
         role: one.role.as_ref().map(ToString::to_string),
         epoch: one.epoch,
@@ -289,6 +307,10 @@ pub(super) fn approval(snapshot: &Snapshot, one: &Approval) -> ApprovalShape {
     let mut allows = profile.map(|profile| words(profile)).unwrap_or_default();
     allows.extend(one.terms.launch.iter().map(|mode| match mode {
         LaunchMode::Ticket {} => "a registered launcher names the patient".to_owned(),
+        LaunchMode::Ehr {} => "the EHR launches it and says which patient".to_owned(),
+        LaunchMode::Standalone {} => {
+            "a person signs in and picks one of the patients that the tenant's rule gives them".to_owned()
+        }
         LaunchMode::Export(rule) => match &rule.of {
             ExportOf::Group(id) => format!("export in bulk the records of every member of Group/{id}"),
             ExportOf::AllPatients => "export in bulk the records of ALL PATIENTS".to_owned(),

@@ -65,6 +65,9 @@ pub(super) fn tenant(id: &str) -> TenantSettings {
         id: id.parse().unwrap(),
         name: id.to_owned(),
         public_url: "https://gate.example".into(),
+        people: Default::default(),
+        ehr: None,
+        client_ca: None,
         upstream: UpstreamSettings {
             fhir: "https://ehr.example/fhir".into(),
             auth: UpstreamAuth::None,
