@@ -1,6 +1,6 @@
 //! Classes of integration, and the rules of each that no configuration can relax (DESIGN, "Class rules").
 
-use crate::scope::{Level, RequestedScope, ResourceMatch, Scope};
+use crate::scope::{Level, RequestedScope, ResourceMatch, Scope, ScopeWord};
 
 /// Longest life of any access token, in seconds (S1-16).
 pub const TOKEN_SECONDS_MAX: u32 = 900;
@@ -22,6 +22,21 @@ pub enum Class {
     PatientApp,
     /// May only mint launch tickets; holds no FHIR scope.
     Launcher,
+}
+
+/// Whether a person takes part in the start of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// One is signed in.
+    Person,
+    /// Nobody is there.
+    Unattended,
+}
+
+impl Presence {
+    fn takes_part(self) -> bool {
+        self == Self::Person
+    }
 }
 
 /// A scope its class may never hold; `Display` says what to ask for instead.
@@ -99,13 +114,13 @@ impl Class {
     ///
     /// # Errors
     /// The rule that forbids it, naming the scope.
-    pub fn check_request(self, item: &RequestedScope) -> Result<(), ClassRefusal> {
+    pub fn check_request(self, item: &RequestedScope, person: Presence) -> Result<(), ClassRefusal> {
         match item {
             RequestedScope::Fhir(scope) => self.check_scope(scope),
-            RequestedScope::OfflineAccess if self != Self::PatientApp => {
+            RequestedScope::Word(ScopeWord::OfflineAccess) if self != Self::PatientApp => {
                 Err(ClassRefusal::Refresh { scope: "offline_access".into(), class: self.as_str() })
             }
-            RequestedScope::OnlineAccess if matches!(self, Self::ClinicalAi | Self::Analytics | Self::Launcher) => {
+            RequestedScope::Word(ScopeWord::OnlineAccess) if !person.takes_part() => {
                 Err(ClassRefusal::Refresh { scope: "online_access".into(), class: self.as_str() })
             }
             _ => Ok(()),
@@ -150,6 +165,15 @@ fn class_rules_hold_for_every_class() {
     ] {
         assert_eq!(class.check_scope(&scope(text)).is_ok(), allowed, "{class:?} {text}");
     }
-    assert!(Class::ClinicalAi.check_request(&RequestedScope::OfflineAccess).is_err(), "S1-18");
+    for (class, word, person, allowed) in [
+        (Class::ClinicalAi, ScopeWord::OfflineAccess, Presence::Person, false),
+        (Class::ClinicalAi, ScopeWord::OnlineAccess, Presence::Person, true),
+        (Class::ClinicalAi, ScopeWord::OnlineAccess, Presence::Unattended, false),
+        (Class::ClinicianApp, ScopeWord::OfflineAccess, Presence::Person, false),
+        (Class::PatientApp, ScopeWord::OfflineAccess, Presence::Person, true),
+    ] {
+        let item = RequestedScope::Word(word);
+        assert_eq!(class.check_request(&item, person).is_ok(), allowed, "S1-18 {class:?} {word:?} {person:?}");
+    }
     assert_eq!(Class::default(), Class::ClinicalAi, "S1-07");
 }

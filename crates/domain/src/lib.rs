@@ -17,7 +17,7 @@ pub mod task;
 
 pub use approval::{Approval, ApprovalStatus, ExportRule, FirstApproval, LaunchMode, RelationshipRule, Terms};
 pub use budget::{Budget, Budgets, Limits};
-pub use class::{Class, ClassRefusal};
+pub use class::{Class, ClassRefusal, Presence};
 pub use id::{
     ApprovalId, EnvironmentName, ExportId, IntegrationId, InvalidName, Millis, Permission, PersonId, RoleName,
     SessionId, TaskName, TenantId,
@@ -29,6 +29,6 @@ pub use integration::{
 pub use person::{Person, Role};
 pub use reason::Reason;
 pub use role::{Export, Mfa, PhiAccess, RoleRefusal, ServiceRole, Timeout};
-pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet};
+pub use scope::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeSet, ScopeWord};
 pub use session::{Actor, Confirmation, LaunchKind, Session, Subject};
 pub use task::{Operation, SenderConstraint, TaskProfile, TaskRef};

@@ -358,19 +358,69 @@ impl<'de> serde::Deserialize<'de> for ScopeSet {
     }
 }
 
+/// A scope that is a word: context, identity or refresh.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ScopeWord {
+    /// `launch`: the context of the EHR's launch.
+    Launch,
+    /// `launch/patient`: a patient in context.
+    LaunchPatient,
+    /// `launch/encounter`: an encounter in context.
+    LaunchEncounter,
+    /// `openid`: an ID token.
+    OpenId,
+    /// `fhirUser`: the person's FHIR resource in it.
+    FhirUser,
+    /// `profile`: the same, as older apps ask for it.
+    Profile,
+    /// `online_access`: a refresh token for as long as the person is signed in.
+    OnlineAccess,
+    /// `offline_access`: a refresh token that outlives the sign-in.
+    OfflineAccess,
+}
+
+impl ScopeWord {
+    /// All of them, in the order in which a granted scope names them.
+    pub const ALL: [Self; 8] = [
+        Self::Launch,
+        Self::LaunchPatient,
+        Self::LaunchEncounter,
+        Self::OpenId,
+        Self::FhirUser,
+        Self::Profile,
+        Self::OnlineAccess,
+        Self::OfflineAccess,
+    ];
+
+    /// As in a scope string.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::LaunchPatient => "launch/patient",
+            Self::LaunchEncounter => "launch/encounter",
+            Self::OpenId => "openid",
+            Self::FhirUser => "fhirUser",
+            Self::Profile => "profile",
+            Self::OnlineAccess => "online_access",
+            Self::OfflineAccess => "offline_access",
+        }
+    }
+
+    /// Reads one; words are case-sensitive.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|word| word.as_str() == text)
+    }
+}
+
 /// One item of a `scope` request parameter: a FHIR clause, one of the words SMART defines, or neither.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestedScope {
     /// A FHIR clause.
     Fhir(Scope),
-    /// `launch`, `launch/patient`, `launch/encounter`.
-    Launch,
-    /// `openid`, `fhirUser`, `profile`.
-    Identity,
-    /// `online_access`.
-    OnlineAccess,
-    /// `offline_access`.
-    OfflineAccess,
+    /// One of the words that SMART and OpenID Connect define.
+    Word(ScopeWord),
     /// Anything else, kept as written; it grants nothing.
     Unknown(String),
 }
@@ -379,12 +429,9 @@ impl RequestedScope {
     /// Reads one item; what is not understood is `Unknown` and never partly understood (SC-04).
     #[must_use]
     pub fn read(text: &str) -> Self {
-        match text {
-            "launch" | "launch/patient" | "launch/encounter" => Self::Launch,
-            "openid" | "fhirUser" | "profile" => Self::Identity,
-            "online_access" => Self::OnlineAccess,
-            "offline_access" => Self::OfflineAccess,
-            text => text.parse().map_or_else(|_| Self::Unknown(text.to_owned()), Self::Fhir),
+        match ScopeWord::read(text) {
+            Some(word) => Self::Word(word),
+            None => text.parse().map_or_else(|_| Self::Unknown(text.to_owned()), Self::Fhir),
         }
     }
 

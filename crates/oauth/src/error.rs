@@ -15,6 +15,14 @@ pub enum ErrorCode {
     UnsupportedGrantType,
     /// RFC 6749 §5.2.
     InvalidScope,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    InteractionRequired,
     /// RFC 8707 §2.
     InvalidTarget,
     /// RFC 9396 §5.
@@ -38,6 +46,10 @@ impl ErrorCode {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::LoginRequired => "login_required",
+            Self::InteractionRequired => "interaction_required",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::TemporarilyUnavailable => "temporarily_unavailable",

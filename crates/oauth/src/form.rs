@@ -29,29 +29,68 @@ impl std::fmt::Debug for Form {
     }
 }
 
-impl Form {
-    /// Reads a body.
+/// Parameters of which each may stand more than once, for those who tell the repeated ones apart.
+#[derive(Clone, Default)]
+pub struct Pairs(Vec<(String, String)>);
+
+impl Pairs {
+    /// Reads a query or a body.
     ///
     /// # Errors
-    /// The rule it breaks.
-    pub fn read(body: &[u8]) -> Result<Self, InvalidForm> {
-        if body.len() > FORM_BYTES_MAX {
+    /// The rule it breaks; a repeated parameter breaks none.
+    pub fn read(text: &[u8]) -> Result<Self, InvalidForm> {
+        if text.len() > FORM_BYTES_MAX {
             return Err(InvalidForm::Size);
         }
         let mut pairs: Vec<(String, String)> = Vec::new();
-        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             if pairs.len() == PARAMETERS_MAX {
                 return Err(InvalidForm::Size);
             }
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
-            if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(InvalidForm::Repeated(name));
-            }
             pairs.push((name, value));
         }
         Ok(Self(pairs))
+    }
+
+    /// Every value of a parameter, empty ones too.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that stands at most once; absent and empty are the same.
+    ///
+    /// # Errors
+    /// [`InvalidForm::Repeated`].
+    pub fn once(&self, name: &str) -> Result<Option<&str>, InvalidForm> {
+        let mut all = self.0.iter().filter(|(known, _)| known == name);
+        match (all.next(), all.next()) {
+            (found, None) => Ok(found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())),
+            _ => Err(InvalidForm::Repeated(name.to_owned())),
+        }
+    }
+
+    /// A parameter that stands more than once.
+    #[must_use]
+    pub fn repeated(&self) -> Option<&str> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !seen.insert(*name))
+    }
+}
+
+impl Form {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn read(body: &[u8]) -> Result<Self, InvalidForm> {
+        let pairs = Pairs::read(body)?;
+        match pairs.repeated() {
+            Some(name) => Err(InvalidForm::Repeated(name.to_owned())),
+            None => Ok(Self(pairs.0)),
+        }
     }
 
     /// A parameter's value; absent and empty are the same.

@@ -3,13 +3,17 @@
 //! Pure: no socket, file, clock or random source. Signatures are checked with `aws-lc-rs`; private keys never come here.
 
 pub mod assertion;
+pub mod authorization;
 pub mod details;
 pub mod discovery;
 pub mod error;
 pub mod form;
+pub mod grant;
+pub mod identity;
 pub mod jose;
 pub mod json;
 pub mod jwk;
+pub mod pkce;
 pub mod request;
 pub mod scope;
 pub mod token;

@@ -1,4 +1,4 @@
-//! Requests to the token, revocation, introspection and launch endpoints, from body bytes to types.
+//! Requests to the revocation, introspection and launch endpoints, and the proof of who sends one, from body bytes to types.
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use fhir::Id;
 use serde_json::{Map, Value};
 
 use crate::assertion::ASSERTION_TYPE;
-use crate::details::FhirTask;
 use crate::error::{ErrorCode, OAuthError};
 use crate::form::{Form, InvalidForm};
 use crate::jose::COMPACT_BYTES_MAX;
@@ -31,40 +30,6 @@ impl fmt::Debug for ClientProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientProof([sealed])")
     }
-}
-
-/// What names the patient of the session to start.
-#[derive(Clone)]
-pub enum Grant {
-    /// `launch=<ticket>`.
-    Ticket(String),
-    /// `authorization_details` of type `fhir_task`.
-    Relationship(FhirTask),
-    /// Neither: refused after the client and its scope were judged (S1-08).
-    Absent,
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ticket(_) => "Ticket([sealed])",
-            Self::Relationship(_) => "Relationship([sealed])",
-            Self::Absent => "Absent",
-        })
-    }
-}
-
-/// A token request with `grant_type=client_credentials`.
-#[derive(Clone, Debug)]
-pub struct TokenRequest {
-    /// Who asks.
-    pub proof: ClientProof,
-    /// `scope`, as sent.
-    pub scope: Option<String>,
-    /// What establishes the patient.
-    pub grant: Grant,
-    /// RFC 8707 `resource`.
-    pub resource: Option<String>,
 }
 
 /// A revocation or introspection request.
@@ -103,7 +68,7 @@ impl fmt::Debug for LaunchRequest {
     }
 }
 
-fn invalid(description: impl AsRef<str>) -> OAuthError {
+pub(crate) fn invalid(description: impl AsRef<str>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, description)
 }
 
@@ -125,41 +90,11 @@ fn read_proof(kind: Option<&str>, assertion: Option<&str>, client_id: Option<&st
     }
 }
 
-fn form_proof(form: &Form) -> Result<ClientProof, OAuthError> {
+pub(crate) fn form_proof(form: &Form) -> Result<ClientProof, OAuthError> {
     if form.get("client_secret").is_some() {
         return Err(invalid("client_secret is not offered here; authenticate by private_key_jwt alone"));
     }
     read_proof(form.get("client_assertion_type"), form.get("client_assertion"), form.get("client_id"))
-}
-
-impl TokenRequest {
-    /// Reads a token request.
-    ///
-    /// # Errors
-    /// The RFC 6749 error to answer.
-    pub fn read(body: &[u8]) -> Result<Self, OAuthError> {
-        let form = Form::read(body)?;
-        match form.get("grant_type") {
-            Some("client_credentials") => {}
-            Some(_) => {
-                let says = "grant_type must be client_credentials";
-                return Err(OAuthError::new(ErrorCode::UnsupportedGrantType, says));
-            }
-            None => return Err(invalid("grant_type is missing")),
-        }
-        let proof = form_proof(&form)?;
-        let grant = match (form.get("launch"), form.get("authorization_details")) {
-            (Some(_), Some(_)) => return Err(invalid("send launch or authorization_details, not both")),
-            (Some(ticket), None) => Grant::Ticket(ticket.to_owned()),
-            (None, Some(details)) => Grant::Relationship(
-                FhirTask::read(details)
-                    .map_err(|why| OAuthError::new(ErrorCode::InvalidAuthorizationDetails, why.to_string()))?,
-            ),
-            (None, None) => Grant::Absent,
-        };
-        let text = |name: &str| form.get(name).map(str::to_owned);
-        Ok(Self { proof, scope: text("scope"), grant, resource: text("resource") })
-    }
 }
 
 impl TokenQuestion {

@@ -1,7 +1,7 @@
 //! Which scope is granted: request ∩ task profile under the rules of the class (DESIGN, "Tokens"; S1-22, S1-34).
 
 use domain::scope::InvalidScope;
-use domain::{Class, ClassRefusal, RequestedScope, Scope, ScopeSet};
+use domain::{Class, ClassRefusal, Presence, RequestedScope, Scope, ScopeSet, ScopeWord};
 
 /// What is granted, in the asker's spelling where it was granted as asked (D-09).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,6 +10,31 @@ pub struct Granted {
     pub scopes: ScopeSet,
     /// What the token, the answer and introspection say: one text in all three.
     pub text: String,
+}
+
+impl Granted {
+    /// Clauses and words as one scope string, the words last.
+    #[must_use]
+    pub fn with_words(scopes: ScopeSet, words: &[ScopeWord]) -> Self {
+        let mut text = scopes.to_string();
+        for word in ScopeWord::ALL.into_iter().filter(|word| words.contains(word)) {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(word.as_str());
+        }
+        Self { scopes, text }
+    }
+}
+
+/// The words that were asked.
+#[must_use]
+pub fn words(asked: &[RequestedScope]) -> Vec<ScopeWord> {
+    let word = |item: &RequestedScope| match item {
+        RequestedScope::Word(word) => Some(*word),
+        _ => None,
+    };
+    asked.iter().filter_map(word).collect()
 }
 
 /// Why nothing is granted: `invalid_scope`, with a description that says what to ask for.
@@ -44,10 +69,14 @@ pub enum ScopeRefusal {
 ///
 /// # Errors
 /// The clause that makes the whole request `invalid_scope`, or its size.
-pub fn check_class(class: Class, asked: Option<&str>) -> Result<Vec<RequestedScope>, ScopeRefusal> {
+pub fn check_class(
+    class: Class,
+    asked: Option<&str>,
+    person: Presence,
+) -> Result<Vec<RequestedScope>, ScopeRefusal> {
     let items = RequestedScope::read_all(asked.unwrap_or_default())?;
     for item in &items {
-        class.check_request(item)?;
+        class.check_request(item, person)?;
         if let RequestedScope::Unknown(text) = item
             && class == Class::ClinicalAi
             && (text.starts_with("system/") || text.starts_with("user/"))

@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{
-    ApprovalId, Confirmation, IntegrationId, LaunchKind, Millis, PhiAccess, ScopeSet, Session, SessionId, Subject,
+    ApprovalId, Confirmation, IntegrationId, LaunchKind, Millis, PhiAccess, RequestedScope, ScopeSet, Session, SessionId, Subject,
     TaskRef, TenantId,
 };
 use serde_json::{Map, Value, json};
@@ -182,6 +182,19 @@ pub fn verify(token: &str, keys: &[TokenKey], place: &Place<'_>, now: Millis) ->
     Ok(verified)
 }
 
+/// The clauses of a granted scope, whose words grant nothing here; one that is neither is none that was granted.
+fn read_scope(text: &str) -> Option<ScopeSet> {
+    let mut clauses = Vec::new();
+    for item in RequestedScope::read_all(text).ok()? {
+        match item {
+            RequestedScope::Fhir(scope) => clauses.push(scope),
+            RequestedScope::Word(_) => {}
+            RequestedScope::Unknown(_) => return None,
+        }
+    }
+    Some(ScopeSet(clauses))
+}
+
 /// `cnf` with exactly one member that is known here; a token bound in a way nobody can check is no token.
 fn read_confirmation(value: &Value) -> Option<Confirmation> {
     let members = value.as_object().filter(|members| members.len() == 1)?;
@@ -199,7 +212,7 @@ fn read_claims(claims: &Map<String, Value>, place: &Place<'_>) -> Option<Result<
         return None;
     }
     let scope = text(claims, "scope", domain::scope::SCOPE_TEXT_MAX)?;
-    let scopes: ScopeSet = scope.parse().ok()?;
+    let scopes = read_scope(scope)?;
     let (task_name, version) = name("task")?.split_once('@')?;
     let task = TaskRef { name: task_name.parse().ok()?, version: version.parse().ok()? };
     // `phi` says that `patient` is a surrogate. What it says otherwise is nothing of ours.

@@ -3,6 +3,7 @@
 //! Signing, sealing and tagging keys are different keys. What is asked for by time (audit month and tag keys) is made ahead of
 //! need, and [`KeyRing::ensure`] makes what is missing. Two nodes that make one key at once both end with the one the store kept.
 
+mod identity;
 mod material;
 mod token;
 
@@ -15,6 +16,7 @@ use store::{Store, WrappedKey};
 use vault::RootKey;
 
 use crate::clock::random;
+pub use identity::IdentitySigner;
 pub use material::MonthKey;
 use material::{Material, Name, Purpose};
 pub use token::{PublicKey, SignTokenError, TokenSigner};
@@ -288,13 +290,6 @@ impl KeyRing {
         keys.iter().map(|(signer, _)| signer.public().clone()).collect()
     }
 
-    /// This tenant's JWK Set (RFC 7517): public parts only.
-    #[must_use]
-    pub fn jwks(&self, tenant: &TenantId) -> String {
-        let keys: Vec<_> = self.token_keys(tenant).iter().map(PublicKey::to_jwk).collect();
-        serde_json::json!({ "keys": keys }).to_string()
-    }
-
     /// Makes a new token key for a tenant and retires the others: they verify until no token of theirs can live.
     ///
     /// # Errors
@@ -368,6 +363,15 @@ impl KeyRing {
     /// [`KeyError::Missing`] for an unknown tenant.
     pub fn row_tag(&self, tenant: &str, patient: &str) -> Result<[u8; 16], KeyError> {
         Ok(self.get(tenant, Purpose::RowTag, SINGLE)?.tag_key()?.tag(format!("Patient|{patient}").as_bytes()))
+    }
+
+    /// A tag of a person who signs in, for look-up in the database and as their pairwise `sub`. No patient's tag is ever equal to one.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`] for an unknown tenant.
+    pub fn person_tag(&self, tenant: &str, issuer: &str, subject: &str) -> Result<[u8; 16], KeyError> {
+        let text = format!("Person|{}|{issuer}|{subject}", issuer.len());
+        Ok(self.get(tenant, Purpose::RowTag, SINGLE)?.tag_key()?.tag(text.as_bytes()))
     }
 
     /// A tag of what a surrogate stands for, for look-up in the database. No patient's tag is ever equal to one.

@@ -9,7 +9,9 @@ mod exports;
 mod feed;
 mod finder;
 mod keys;
+mod once;
 mod people;
+mod person_sessions;
 mod purge;
 mod registry;
 mod roles;
@@ -27,7 +29,11 @@ pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
 pub use feed::{FeedEntry, FeedKind};
 pub use keys::WrappedKey;
+pub use once::{NewOnce, OnceKind, Taken};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
+pub use person_sessions::{
+    FoundRefresh, NewPersonSession, NewRefresh, NewSignIn, PersonSession, REUSE_GRACE, Refresh, RefreshRefusal,
+};
 pub use registry::{
     ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PolicyRow, PutApproval, PutIntegration,
     PutPolicy, RegistryRows, Thumbprint,
@@ -78,12 +84,14 @@ const SQLITE: Migrations = &[
     (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
     (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
+    (5, "person_session", include_str!("../migrations/sqlite/0005_person_session.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
     (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
+    (5, "person_session", include_str!("../migrations/postgres/0005_person_session.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

@@ -12,6 +12,8 @@ const ROWS_MAX: i64 = 1_000;
 const EXPIRED_KEPT: Millis = 10 * 60 * 1000;
 /// How long a session's row is kept after its token expired; the ledger keeps what happened in it.
 const SESSION_KEPT: Millis = 7 * 24 * 3_600_000;
+/// How long a used code or handle is kept after its time, so that a second use is known for one: a day.
+const ONCE_KEPT: Millis = 24 * 3_600_000;
 /// How long a feed entry is kept: far longer than any node may lag before it stops serving.
 const FEED_KEPT: Millis = 3_600_000;
 /// How long a patient's tag counts, a day, and a little more.
@@ -27,6 +29,18 @@ const TOKENS: Statement<2> =
     Statement::new("DELETE FROM api_token WHERE hash IN (SELECT hash FROM api_token WHERE expires_at < $1 LIMIT $2)");
 const SESSIONS: Statement<2> =
     Statement::new("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)");
+const ONCE: Statement<2> =
+    Statement::new("DELETE FROM one_time WHERE hash IN (SELECT hash FROM one_time WHERE expires_at < $1 LIMIT $2)");
+const SIGN_INS: Statement<2> =
+    Statement::new("DELETE FROM sign_in WHERE hash IN (SELECT hash FROM sign_in WHERE expires_at < $1 LIMIT $2)");
+const REFRESHES: Statement<2> = Statement::new(
+    "DELETE FROM refresh_token WHERE hash IN (SELECT hash FROM refresh_token WHERE expires_at < $1 LIMIT $2)",
+);
+const PERSONS: Statement<2> = Statement::new(
+    "DELETE FROM person_session WHERE session IN
+       (SELECT p.session FROM person_session p LEFT JOIN session s ON s.id = p.session
+        WHERE s.id IS NULL AND p.used_at < $1 LIMIT $2)",
+);
 const EXPORTS: Statement<2> =
     Statement::new("DELETE FROM export_job WHERE id IN (SELECT id FROM export_job WHERE expires_at < $1 LIMIT $2)");
 const SEEN: Statement<2> = Statement::new(
@@ -56,6 +70,10 @@ impl Store {
             (TICKETS, EXPIRED_KEPT),
             (TOKENS, EXPIRED_KEPT),
             (SESSIONS, SESSION_KEPT),
+            (ONCE, ONCE_KEPT),
+            (SIGN_INS, EXPIRED_KEPT),
+            (REFRESHES, EXPIRED_KEPT),
+            (PERSONS, SESSION_KEPT),
             (EXPORTS, EXPIRED_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),

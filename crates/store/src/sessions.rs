@@ -64,7 +64,7 @@ const END: Statement<3> =
     Statement::new("UPDATE session SET ended_at = $2, ended_by = $3 WHERE id = $1 AND ended_at IS NULL RETURNING id");
 const ENDED_SINCE: Statement<1> = Statement::new("SELECT id FROM session WHERE ended_at >= $1");
 
-fn session_of(row: &Row) -> Result<SessionRow, StoreError> {
+pub(crate) fn session_of(row: &Row) -> Result<SessionRow, StoreError> {
     let version = u32::try_from(row.int(5)?).map_err(|_| StoreError::Corrupt("a version out of range"))?;
     let session = NewSession {
         id: row.parsed(0)?,

@@ -3,6 +3,7 @@
 use domain::session::LaunchKind;
 use domain::{ApprovalId, IntegrationId, Millis, SessionId, TaskName, TaskRef, TenantId};
 
+use crate::person_sessions::NewPersonSession;
 use crate::{Store, StoreError};
 
 /// A client assertion that must never be accepted again (RFC 7523 §3, `jti`).
@@ -62,6 +63,8 @@ pub struct Issue {
     pub ticket: Option<[u8; 32]>,
     /// The session it starts.
     pub session: NewSession,
+    /// What it has beside, where a person took part.
+    pub person: Option<Box<NewPersonSession>>,
     /// Distinct patients its integration may reach in an hour.
     pub patients_per_hour: u32,
     /// And in a day.
@@ -135,6 +138,8 @@ pub enum IssueRefusal {
     AssertionReplayed,
     /// The ticket is unknown, used, expired, or another integration's, task's or patient's.
     TicketUnusable,
+    /// The authorization code is unknown, used or expired.
+    CodeUnusable,
     /// The integration has reached its distinct patients for this hour.
     PatientBudgetSpent,
     /// The integration has reached its distinct patients for this day.

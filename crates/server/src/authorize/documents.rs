@@ -66,7 +66,13 @@ pub(super) async fn protected_resource(State(service): State<Arc<Service>>, Path
 /// `GET /{tenant}/oauth/jwks`: keys that verify access tokens.
 pub(super) async fn jwks(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    public(service.keys.jwks(&tenant.id))
+    match service.keys.jwks(&tenant.id, service.clock.now()).await {
+        Ok(keys) => public(keys),
+        Err(why) => {
+            tracing::error!(tenant = %tenant.id, %why, "the keys cannot be shown");
+            super::http::Refused::unavailable("the keys failed").response()
+        }
+    }
 }
 
 /// `GET /{tenant}/broker/upstream/jwks`: keys that verify our assertions at the upstream; never the keys above.

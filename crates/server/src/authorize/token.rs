@@ -395,6 +395,7 @@ impl Service {
         let issue = Issue {
             assertion: used.clone(),
             ticket: launch.ticket,
+            person: None,
             session: row,
             patients_per_hour: limits.patients_per_hour,
             patients_per_day: limits.patients_per_day,

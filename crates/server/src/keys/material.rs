@@ -6,6 +6,7 @@ use vault::{KEY_BYTES, KeyName, SealKey, TagKey};
 use zeroize::Zeroizing;
 
 use super::KeyError;
+use super::identity::IdentitySigner;
 use super::token::TokenSigner;
 use crate::clock::random;
 
@@ -19,10 +20,11 @@ pub(super) enum Purpose {
     AuditSeal,
     AuditTag,
     LedgerSign,
+    IdentitySign,
 }
 
 impl Purpose {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::TokenSign,
         Self::SealRow,
         Self::SealPage,
@@ -30,6 +32,7 @@ impl Purpose {
         Self::AuditSeal,
         Self::AuditTag,
         Self::LedgerSign,
+        Self::IdentitySign,
     ];
 
     /// As stored; part of the wrapping, so never renamed.
@@ -42,6 +45,7 @@ impl Purpose {
             Self::AuditSeal => "audit-seal",
             Self::AuditTag => "audit-tag",
             Self::LedgerSign => "ledger-ed25519",
+            Self::IdentitySign => "identity-rs256",
         }
     }
 
@@ -77,6 +81,7 @@ impl Name {
 /// A key ready for use.
 pub(super) enum Material {
     Token(Arc<TokenSigner>),
+    Identity(Arc<IdentitySigner>),
     Seal(SealKey),
     Tag(Box<TagKey>),
     Ledger(Zeroizing<[u8; KEY_BYTES]>),
@@ -86,6 +91,7 @@ pub(super) enum Material {
 pub(super) fn generate(purpose: Purpose) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     match purpose {
         Purpose::TokenSign => TokenSigner::generate().map_err(|_| KeyError::Crypto),
+        Purpose::IdentitySign => IdentitySigner::generate().map_err(|_| KeyError::Crypto),
         _ => {
             let secret = Zeroizing::new(random::<KEY_BYTES>().map_err(|_| KeyError::Crypto)?);
             Ok(Zeroizing::new(secret.to_vec()))
@@ -97,6 +103,9 @@ impl Material {
     pub(super) fn read(purpose: Purpose, kid: &str, secret: &[u8]) -> Result<Self, KeyError> {
         if purpose == Purpose::TokenSign {
             return Ok(Self::Token(Arc::new(TokenSigner::read(kid, secret).map_err(|_| KeyError::Crypto)?)));
+        }
+        if purpose == Purpose::IdentitySign {
+            return Ok(Self::Identity(Arc::new(IdentitySigner::read(kid, secret).map_err(|_| KeyError::Crypto)?)));
         }
         let secret: &[u8; KEY_BYTES] = secret.try_into().map_err(|_| KeyError::Crypto)?;
         Ok(match purpose {

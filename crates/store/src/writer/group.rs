@@ -12,6 +12,8 @@ use super::{Answer, Request};
 use crate::StoreError;
 use crate::engine::{Bind, Pool, Row, Tx};
 use crate::feed;
+use crate::once::{OnceKind, TAKE};
+use crate::person_sessions;
 use crate::tokens::{Issue, IssueRefusal, Issued, Mint, NewSession, NewTicket, UsedAssertion};
 
 /// The windows of the distinct-patient budgets: an hour and a day.
@@ -168,7 +170,8 @@ async fn attempt(pool: &Pool, requests: &[&Request], ask: Ask) -> Result<Result<
     if let Err(unnamed) = redeem(&mut tx, &mut group, ask).await? {
         return Ok(Err(unnamed));
     }
-    // A ticket redeemed over budget stays used: it was one chance.
+    codes(&mut tx, &mut group).await?;
+    // A ticket or code redeemed over budget stays used: it was one chance.
     visit(&mut tx, &mut group).await?;
     start(&mut tx, &group).await?;
     mint(&mut tx, &group).await?;
@@ -248,6 +251,23 @@ async fn redeem(tx: &mut Tx, group: &mut [Entry<'_>], ask: Ask) -> Result<Result
         }
     }
     Ok(Ok(()))
+}
+
+/// Uses each request's authorization code up; people are few, so each is a statement of its own.
+async fn codes(tx: &mut Tx, group: &mut [Entry<'_>]) -> Result<(), StoreError> {
+    for entry in group {
+        let Some(Issue { person: Some(person), session, .. }) = entry.issue() else { continue };
+        let binds = [
+            Bind::Blob(&person.code),
+            Bind::Text(session.tenant.as_str()),
+            Bind::Text(OnceKind::Code.as_str()),
+            Bind::Int(session.created_at),
+        ];
+        if tx.row(TAKE, binds).await?.is_none() {
+            entry.refused = Some(IssueRefusal::CodeUnusable);
+        }
+    }
+    Ok(())
 }
 
 fn redemption<'a>(hash: &'a [u8; 32], session: &'a NewSession) -> [Bind<'a>; 6] {
@@ -386,6 +406,12 @@ async fn start(tx: &mut Tx, group: &[Entry<'_>]) -> Result<(), StoreError> {
         })
         .collect();
     START.run(tx, &rows).await?;
+    for issue in group.iter().filter_map(Entry::issue) {
+        if let Some(person) = &issue.person {
+            let NewSession { id, tenant, created_at, .. } = &issue.session;
+            person_sessions::start(tx, id, tenant, person, *created_at).await?;
+        }
+    }
     Ok(())
 }
 
