@@ -3,6 +3,7 @@
 //! Pure: no socket, file, clock or random source. Signatures are checked with `aws-lc-rs`; private keys never come here.
 
 pub mod assertion;
+pub mod choice;
 pub mod details;
 pub mod discovery;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod jwk;
 pub mod request;
 pub mod scope;
 pub mod token;
+pub mod words;
 
 pub use assertion::{InvalidAssertion, UnverifiedAssertion, VerifiedAssertion};
 pub use error::{ErrorCode, OAuthError};
