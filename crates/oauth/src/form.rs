@@ -1,9 +1,16 @@
 //! `application/x-www-form-urlencoded` bodies, strictly: each parameter once, whole UTF-8, few and short.
 
+use std::collections::BTreeSet;
+
 /// Largest form body: an assertion, a scope string and `authorization_details` at their own limits.
 pub const FORM_BYTES_MAX: usize = 48 * 1024;
 /// Most parameters in one form; the token endpoint knows nine.
 const PARAMETERS_MAX: usize = 32;
+/// Most values of the one parameter of a page that may repeat: a row for every clause of the longest scope string and every
+/// category beside them, with room.
+pub const LISTED_MAX: usize = 512;
+/// Largest body of a page's form: [`LISTED_MAX`] rows at 150 bytes, percent-encoded.
+pub const LISTED_BYTES_MAX: usize = 96 * 1024;
 
 /// Why a body is no form.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -86,11 +93,51 @@ impl Form {
     /// # Errors
     /// The rule it breaks.
     pub fn read(body: &[u8]) -> Result<Self, InvalidForm> {
-        let pairs = Pairs::read(body)?;
-        match pairs.repeated() {
-            Some(name) => Err(InvalidForm::Repeated(name.to_owned())),
-            None => Ok(Self(pairs.0)),
+        Ok(Self::read_pairs(body, None, FORM_BYTES_MAX)?.0)
+    }
+
+    /// Reads the body of a page where checkboxes share the name `listed`: its values, each once, and the other parameters.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn read_listed(body: &[u8], listed: &str) -> Result<(Self, BTreeSet<String>), InvalidForm> {
+        Self::read_pairs(body, Some(listed), LISTED_BYTES_MAX)
+    }
+
+    fn read_pairs(body: &[u8], listed: Option<&str>, most: usize) -> Result<(Self, BTreeSet<String>), InvalidForm> {
+        if body.len() > most {
+            return Err(InvalidForm::Size);
         }
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut list = BTreeSet::new();
+        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let mut halves = pair.splitn(2, |byte| *byte == b'=');
+            let name = decode(halves.next().unwrap_or_default())?;
+            let value = decode(halves.next().unwrap_or_default())?;
+            if listed == Some(name.as_str()) {
+                if list.len() == LISTED_MAX {
+                    return Err(InvalidForm::Size);
+                }
+                if !list.insert(value) {
+                    return Err(InvalidForm::Repeated(name));
+                }
+                continue;
+            }
+            if pairs.len() == PARAMETERS_MAX {
+                return Err(InvalidForm::Size);
+            }
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(InvalidForm::Repeated(name));
+            }
+            pairs.push((name, value));
+        }
+        Ok((Self(pairs), list))
+    }
+
+    /// The first parameter that is none of `known`.
+    #[must_use]
+    pub fn unknown(&self, known: &[&str]) -> Option<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !known.contains(name))
     }
 
     /// A parameter's value; absent and empty are the same.
@@ -128,4 +175,18 @@ fn forms_are_read_once_and_strictly() {
     assert_eq!(Form::read(many.join("&").as_bytes()).unwrap_err(), InvalidForm::Size);
     assert_eq!(Form::read(&vec![b'a'; FORM_BYTES_MAX + 1]).unwrap_err(), InvalidForm::Size);
     assert!(!format!("{:?}", Form::read(b"secret=abc123").unwrap()).contains("abc123"));
+}
+
+#[test]
+fn one_name_may_repeat_where_checkboxes_share_it() {
+    let (form, list) = Form::read_listed(b"grant=a&csrf=1&grant=b%3Fc&x=y", "grant").unwrap();
+    assert_eq!(list, BTreeSet::from(["a".to_owned(), "b?c".to_owned()]));
+    assert_eq!((form.get("csrf"), form.get("grant")), (Some("1"), None));
+    assert_eq!((form.unknown(&["csrf", "x"]), form.unknown(&["csrf"])), (None, Some("x")));
+    for bad in ["grant=a&grant=a", "csrf=1&csrf=2", "grant=%ff"] {
+        assert!(Form::read_listed(bad.as_bytes(), "grant").is_err(), "`{bad}`");
+    }
+    let many: Vec<String> = (0..=LISTED_MAX).map(|n| format!("grant={n}")).collect();
+    assert_eq!(Form::read_listed(many.join("&").as_bytes(), "grant").unwrap_err(), InvalidForm::Size);
+    assert_eq!(Form::read_listed(&vec![b'a'; LISTED_BYTES_MAX + 1], "grant").unwrap_err(), InvalidForm::Size);
 }

@@ -4,6 +4,7 @@
 
 pub mod assertion;
 pub mod authorization;
+pub mod choice;
 pub mod details;
 pub mod discovery;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod pkce;
 pub mod request;
 pub mod scope;
 pub mod token;
+pub mod words;
 
 pub use assertion::{InvalidAssertion, UnverifiedAssertion, VerifiedAssertion};
 pub use error::{ErrorCode, OAuthError};

@@ -9,6 +9,7 @@ mod documents;
 mod export;
 mod http;
 mod launch;
+pub mod pages;
 mod probe;
 mod question;
 mod shown;
