@@ -170,7 +170,8 @@ fn read_header(members: &Map<String, Value>, allowed: &[Algorithm]) -> Result<He
         Some(Value::String(text)) if !text.is_empty() && text.len() <= HEADER_TEXT_MAX => Ok(Some(text.clone())),
         Some(_) => Err(InvalidJws::Json),
     };
-    let algorithm = text("alg")?.as_deref().and_then(|name| Algorithm::among(allowed, name)).ok_or(InvalidJws::Algorithm)?;
+    let algorithm =
+        text("alg")?.as_deref().and_then(|name| Algorithm::among(allowed, name)).ok_or(InvalidJws::Algorithm)?;
     Ok(Header { algorithm, kid: text("kid")?, typ: text("typ")?, jku: text("jku")? })
 }
 

@@ -3,7 +3,9 @@
 use domain::Millis;
 use serde_json::Value;
 
-use crate::id_token::{InvalidIdToken, SKEW_SECONDS, UnverifiedIdToken, check_place, check_times, optional_text, read_typed};
+use crate::id_token::{
+    InvalidIdToken, SKEW_SECONDS, UnverifiedIdToken, check_place, check_times, optional_text, read_typed,
+};
 use crate::jose::text;
 use crate::jwk::KeySet;
 
@@ -106,9 +108,7 @@ impl UnverifiedLogoutToken {
         let jti = text(claims, "jti", JTI_BYTES_MAX).ok_or(InvalidLogoutToken::Jti)?.to_owned();
         let subject = match claims.get("sub") {
             None => None,
-            Some(_) => {
-                Some(text(claims, "sub", SUBJECT_BYTES_MAX).ok_or(InvalidIdToken::Subject)?.to_owned())
-            }
+            Some(_) => Some(text(claims, "sub", SUBJECT_BYTES_MAX).ok_or(InvalidIdToken::Subject)?.to_owned()),
         };
         let sid = optional_text(claims, "sid")?;
         if subject.is_none() && sid.is_none() {
