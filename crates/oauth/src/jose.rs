@@ -23,13 +23,17 @@ pub enum Algorithm {
     Es384,
     /// RSASSA-PKCS1-v1_5, SHA-384.
     Rs384,
+    /// RSASSA-PKCS1-v1_5, SHA-256: in ID tokens of others alone, where OpenID Connect makes it the one every provider has.
+    Rs256,
     /// RSASSA-PSS, SHA-256.
     Ps256,
 }
 
 impl Algorithm {
-    /// All of them, in the order they are advertised.
+    /// What clients may sign with, in the order they are advertised.
     pub const ALL: [Self; 4] = [Self::Es384, Self::Rs384, Self::Es256, Self::Ps256];
+    /// What an identity provider may sign with (OpenID Connect Core §15.1 makes RS256 mandatory to implement there).
+    pub const OF_ID_TOKENS: [Self; 5] = [Self::Rs256, Self::Es256, Self::Ps256, Self::Rs384, Self::Es384];
 
     /// As in `alg`.
     #[must_use]
@@ -38,14 +42,19 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::Rs384 => "RS384",
+            Self::Rs256 => "RS256",
             Self::Ps256 => "PS256",
         }
     }
 
-    /// Reads `alg`; names are case-sensitive.
+    /// Reads `alg` as clients may write it; names are case-sensitive.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text)
+        Self::among(&Self::ALL, text)
+    }
+
+    fn among(allowed: &[Self], text: &str) -> Option<Self> {
+        allowed.iter().copied().find(|algorithm| algorithm.as_str() == text)
     }
 }
 
@@ -100,11 +109,19 @@ impl std::fmt::Debug for UnverifiedJws {
 }
 
 impl UnverifiedJws {
-    /// Reads a compact JWS.
+    /// Reads a compact JWS by an algorithm of [`Algorithm::ALL`].
     ///
     /// # Errors
     /// The rule it breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidJws> {
+        Self::parse_signed_by(text, &Algorithm::ALL)
+    }
+
+    /// Reads a compact JWS by one of these algorithms.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn parse_signed_by(text: &str, allowed: &[Algorithm]) -> Result<Self, InvalidJws> {
         if text.len() > COMPACT_BYTES_MAX {
             return Err(InvalidJws::Size);
         }
@@ -120,7 +137,7 @@ impl UnverifiedJws {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJws::Form);
         let (head, body, signature_bytes) = (decode(header)?, decode(payload)?, decode(signature)?);
         let header_members = read_object(&head).map_err(|_| InvalidJws::Json)?;
-        let header = read_header(&header_members)?;
+        let header = read_header(&header_members, allowed)?;
         let claims = read_object(&body).map_err(|_| InvalidJws::Json)?;
         let signed = text.get(..text.len() - signature.len() - 1).ok_or(InvalidJws::Form)?;
         Ok(Self { header, claims, signed: signed.into(), signature: signature_bytes })
@@ -139,7 +156,7 @@ impl UnverifiedJws {
     }
 }
 
-fn read_header(members: &Map<String, Value>) -> Result<Header, InvalidJws> {
+fn read_header(members: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Header, InvalidJws> {
     // RFC 7515 §4.1.11 and RFC 7797: an extension we do not understand must refuse the token; we understand none.
     if members.contains_key("crit") || members.contains_key("b64") {
         return Err(InvalidJws::Critical);
@@ -153,7 +170,8 @@ fn read_header(members: &Map<String, Value>) -> Result<Header, InvalidJws> {
         Some(Value::String(text)) if !text.is_empty() && text.len() <= HEADER_TEXT_MAX => Ok(Some(text.clone())),
         Some(_) => Err(InvalidJws::Json),
     };
-    let algorithm = text("alg")?.as_deref().and_then(Algorithm::read).ok_or(InvalidJws::Algorithm)?;
+    let algorithm =
+        text("alg")?.as_deref().and_then(|name| Algorithm::among(allowed, name)).ok_or(InvalidJws::Algorithm)?;
     Ok(Header { algorithm, kid: text("kid")?, typ: text("typ")?, jku: text("jku")? })
 }
 

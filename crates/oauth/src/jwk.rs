@@ -2,8 +2,8 @@
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -52,7 +52,7 @@ pub enum InvalidKeySet {
 enum Material {
     P256(ParsedPublicKey),
     P384(ParsedPublicKey),
-    Rsa { pkcs1: ParsedPublicKey, pss: ParsedPublicKey },
+    Rsa { sha256: ParsedPublicKey, sha384: ParsedPublicKey, pss: ParsedPublicKey },
 }
 
 /// One public key of a set.
@@ -90,7 +90,7 @@ impl PublicKey {
             (&self.material, algorithm),
             (Material::P256(_), Algorithm::Es256)
                 | (Material::P384(_), Algorithm::Es384)
-                | (Material::Rsa { .. }, Algorithm::Rs384 | Algorithm::Ps256)
+                | (Material::Rsa { .. }, Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Ps256)
         );
         kind && self.algorithm.as_deref().is_none_or(|named| named == algorithm.as_str())
     }
@@ -105,7 +105,8 @@ impl PublicKey {
         match (&self.material, algorithm) {
             (Material::P256(key), Algorithm::Es256) => raw_ecdsa(32) && key.verify_sig(message, signature).is_ok(),
             (Material::P384(key), Algorithm::Es384) => raw_ecdsa(48) && key.verify_sig(message, signature).is_ok(),
-            (Material::Rsa { pkcs1, .. }, Algorithm::Rs384) => pkcs1.verify_sig(message, signature).is_ok(),
+            (Material::Rsa { sha256, .. }, Algorithm::Rs256) => sha256.verify_sig(message, signature).is_ok(),
+            (Material::Rsa { sha384, .. }, Algorithm::Rs384) => sha384.verify_sig(message, signature).is_ok(),
             (Material::Rsa { pss, .. }, Algorithm::Ps256) => pss.verify_sig(message, signature).is_ok(),
             _ => false,
         }
@@ -239,7 +240,9 @@ fn read_rsa(item: &Map<String, Value>) -> Result<(Material, String), InvalidKeyS
         return Err(InvalidKeySet::Weak);
     }
     let components = RsaPublicKeyComponents { n, e };
-    let pkcs1 = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA384).map_err(|_| InvalidKeySet::Key)?;
+    let parsed = |scheme| components.to_parsed_public_key(scheme).map_err(|_| InvalidKeySet::Key);
+    let sha256 = parsed(&RSA_PKCS1_2048_8192_SHA256)?;
+    let sha384 = parsed(&RSA_PKCS1_2048_8192_SHA384)?;
     let pss = components.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256).map_err(|_| InvalidKeySet::Key)?;
-    Ok((Material::Rsa { pkcs1, pss }, format!(r#"{{"e":"{e_text}","kty":"RSA","n":"{n_text}"}}"#)))
+    Ok((Material::Rsa { sha256, sha384, pss }, format!(r#"{{"e":"{e_text}","kty":"RSA","n":"{n_text}"}}"#)))
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod error;
 pub mod gate;
 pub mod hex;
+pub mod identity;
 pub mod keys;
 pub mod listen;
 pub mod outbound;

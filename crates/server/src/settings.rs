@@ -115,12 +115,27 @@ pub struct OidcSettings {
     pub amr: Vec<String>,
 }
 
+/// The `aud` of our assertions at an identity provider. Some that are older than rfc7523bis know their token endpoint alone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProviderAudience {
+    /// Its issuer: no other server can have made us say it (D-01).
+    #[default]
+    Issuer,
+    /// Its token endpoint (OpenID Connect Core §9).
+    TokenEndpoint,
+}
+
 /// How Hilum authenticates to an identity provider.
 #[derive(Clone, Debug)]
 pub enum OidcAuth {
-    /// By a private key in a file (PEM).
-    Key(PathBuf),
-    /// By a secret in a file.
+    /// By assertions signed with a private key (`private_key_jwt`).
+    Key {
+        /// PEM file, PKCS#8: P-384 gives ES384, RSA gives RS384.
+        file: PathBuf,
+        /// What our assertions name as `aud`.
+        audience: ProviderAudience,
+    },
+    /// By a secret in a file (`client_secret_basic`).
     Secret(PathBuf),
 }
 

@@ -1,6 +1,5 @@
 //! SMART Backend Services towards an upstream: one access token, fetched once per window however many calls need it (S0-06).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use domain::Millis;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
-use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::signer::{KeyFileError, Signer};
+use super::key_file::KeyFile;
+use super::signer::KeyFileError;
 use crate::clock::{Clock, random};
 use crate::outbound::{Limits, Outbound};
 
@@ -30,8 +29,6 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 const RETRY_MILLIS: Millis = 1_000;
 /// What one token request may cost.
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(10), body_bytes_max: 64 * 1024 };
-/// Old public keys stay in our JWKS for this long after a rotation: longer than any assertion lives.
-const KEY_OVERLAP_MILLIS: Millis = 3_600_000;
 
 /// No upstream token can be had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +56,7 @@ impl Token {
 /// One connection's credentials and its current token.
 pub(super) struct Backend {
     client_id: String,
-    key: PathBuf,
+    key: KeyFile,
     token_url: String,
     scope: String,
     outbound: Outbound,
@@ -67,8 +64,6 @@ pub(super) struct Backend {
     current: ArcSwapOption<Token>,
     /// Held while a token is fetched (single flight); the time is that of the last failure.
     fetching: tokio::sync::Mutex<Option<Millis>>,
-    /// Public keys seen, newest last, each with the time it was last the current one.
-    public: Mutex<Vec<(Value, Millis)>>,
 }
 
 impl Backend {
@@ -80,41 +75,25 @@ impl Backend {
         outbound: Outbound,
         clock: Clock,
     ) -> Result<Self, KeyFileError> {
-        let backend = Self {
+        Ok(Self {
             client_id: client_id.to_owned(),
-            key: key.to_owned(),
+            key: KeyFile::open(key, clock.clone())?,
             token_url: token_url.to_owned(),
             scope: scope.to_owned(),
             outbound,
             clock,
             current: ArcSwapOption::empty(),
             fetching: tokio::sync::Mutex::new(None),
-            public: Mutex::new(Vec::new()),
-        };
-        backend.signer()?;
-        Ok(backend)
+        })
     }
 
     pub(super) fn token_url(&self) -> &str {
         &self.token_url
     }
 
-    /// The key as its file holds it now: a new file is used from the next assertion on, without a restart (S0-02).
-    fn signer(&self) -> Result<Signer, KeyFileError> {
-        let signer = Signer::read(&self.key)?;
-        let now = self.clock.now();
-        let mut public = self.public.lock();
-        public.retain(|(jwk, seen)| jwk != signer.jwk() && now.saturating_sub(*seen) < KEY_OVERLAP_MILLIS);
-        public.push((signer.jwk().clone(), now));
-        Ok(signer)
-    }
-
     /// Our public keys: the current one, and those whose assertions may still be under way.
     pub(super) fn public_keys(&self) -> Vec<Value> {
-        if let Err(why) = self.signer() {
-            tracing::warn!(%why, "the upstream key cannot be read; serving the keys known before");
-        }
-        self.public.lock().iter().map(|(jwk, _)| jwk.clone()).collect()
+        self.key.public_keys()
     }
 
     /// A token that lives. Ahead of expiry one task renews it while everyone else goes on with the old one.
@@ -179,7 +158,7 @@ impl Backend {
     }
 
     fn request_body(&self) -> Option<String> {
-        let signer = self.signer().ok()?;
+        let signer = self.key.signer().ok()?;
         let now = self.clock.now().div_euclid(1_000);
         let jti: String = random::<16>().ok()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let assertion = signer.sign(&json!({

@@ -7,6 +7,7 @@ mod backend;
 mod check;
 mod client_keys;
 mod export;
+mod key_file;
 mod signer;
 mod upstream;
 
@@ -18,8 +19,9 @@ use policy::{Answered, Permit, UpstreamAnswer, UpstreamCall, WritePermit};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
-pub(crate) use self::client_keys::acceptable;
+pub(crate) use self::client_keys::{acceptable, life};
 pub use self::export::{Begun, ExportFileBody, ExportStatus};
+pub(crate) use self::key_file::KeyFile;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;
