@@ -5,6 +5,7 @@
 pub mod assertion;
 pub mod details;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 pub mod form;
 pub mod jose;
