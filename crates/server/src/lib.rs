@@ -11,6 +11,7 @@ pub mod hex;
 pub mod keys;
 pub mod listen;
 pub mod outbound;
+pub mod proofs;
 pub mod registry;
 pub mod settings;
 pub mod spool;

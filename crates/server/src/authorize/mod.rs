@@ -34,6 +34,7 @@ use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keys::KeyRing;
+use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
 use crate::surrogates::SurrogateTable;
@@ -63,6 +64,7 @@ struct Service {
     broker: Broker,
     clock: Clock,
     tokens: Arc<VerifiedTokens>,
+    proofs: Arc<Proofs>,
     clients: Clients,
     look_ups: LookUps,
     alarms: Alarms,
@@ -106,6 +108,7 @@ impl Authorize {
         let clients = Clients::new(broker.clone());
         let (look_ups, alarms) = (LookUps::default(), Alarms::default());
         let surrogates = SurrogateTable::new(store.clone(), keys.clone());
+        let proofs = Arc::new(Proofs::new(audit.node()));
         let service = Service {
             tenants,
             store,
@@ -115,6 +118,7 @@ impl Authorize {
             broker,
             clock,
             tokens,
+            proofs,
             clients,
             look_ups,
             alarms,
@@ -127,6 +131,12 @@ impl Authorize {
     #[must_use]
     pub fn tokens(&self) -> Arc<VerifiedTokens> {
         Arc::clone(&self.0.tokens)
+    }
+
+    /// Nonces of this process and the proofs it has seen, for the gate.
+    #[must_use]
+    pub fn proofs(&self) -> Arc<Proofs> {
+        Arc::clone(&self.0.proofs)
     }
 
     /// Everything below `/{tenant}/oauth`, the broker's public keys and the discovery documents.

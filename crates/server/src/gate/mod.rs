@@ -35,11 +35,12 @@ pub use self::answer::{Answer, GateBody};
 use self::budget::{Over, Purse, Purses};
 use self::veil::Veil;
 use crate::audit::{Audit, Lane};
-use crate::authorize::VerifiedTokens;
+use crate::authorize::{Authorize, VerifiedTokens};
 use crate::broker::{Broker, Room};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::keys::KeyRing;
+use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
 use crate::surrogates::SurrogateTable;
@@ -52,6 +53,8 @@ pub struct Gate {
     pub registry: Registry,
     /// Token verification.
     pub tokens: Arc<VerifiedTokens>,
+    /// DPoP nonces and memory, one for this process.
+    pub proofs: Arc<Proofs>,
     /// Page link sealing.
     pub keys: KeyRing,
     /// The ledger's writer.
@@ -107,7 +110,7 @@ impl Gate {
     pub fn new(
         clock: Clock,
         registry: Registry,
-        tokens: Arc<VerifiedTokens>,
+        authorize: &Authorize,
         keys: KeyRing,
         audit: Audit,
         broker: Broker,
@@ -124,7 +127,8 @@ impl Gate {
         Self {
             clock,
             registry,
-            tokens,
+            tokens: authorize.tokens(),
+            proofs: authorize.proofs(),
             keys,
             audit,
             broker,
