@@ -10,7 +10,7 @@ use domain::Millis;
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
-use crate::jose::{Algorithm, InvalidJws, UnverifiedJws, seconds, text};
+use crate::jose::{InvalidJws, UnverifiedJws, seconds, text};
 use crate::jwk::{InvalidKeySet, PublicKey};
 
 /// Longest proof read: RS384 with a key of 4096 bits needs 2.5 KiB beside its `htu`.
@@ -173,12 +173,6 @@ impl UnverifiedProof {
             && starts.is_none_or(|starts| starts.saturating_sub(WINDOW_SECONDS) <= now);
         if near && holds { Ok(()) } else { Err(InvalidProof::Time) }
     }
-}
-
-/// What is advertised as `dpop_signing_alg_values_supported` and named in challenges.
-#[must_use]
-pub fn algorithms() -> Vec<&'static str> {
-    Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect()
 }
 
 /// Reads `dpop_jkt` (RFC 9449 §10): a thumbprint in base64url, and nothing else that decodes to one.

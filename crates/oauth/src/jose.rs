@@ -49,6 +49,12 @@ impl Algorithm {
     }
 }
 
+/// Their names, as metadata and challenges list them.
+#[must_use]
+pub fn algorithms() -> Vec<&'static str> {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect()
+}
+
 /// Text that is no JWS this server accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidJws {
