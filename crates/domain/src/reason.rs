@@ -88,6 +88,10 @@ pub enum Reason {
     DeIdentified,
     /// A bulk export was asked for by one who may not have it, or in a form that nobody is offered (S1-13).
     ExportRefused,
+    /// A token that must be used with its key came without proof of it, or the proof does not hold (RFC 9449).
+    ProofInvalid,
+    /// A proof holds but for its nonce, which is none of this node's: the client is to send it again with the one it is given.
+    ProofNonce,
 }
 
 impl Reason {
@@ -137,6 +141,8 @@ impl Reason {
             Self::RoleRefused => "role-refused",
             Self::DeIdentified => "de-identified",
             Self::ExportRefused => "export-refused",
+            Self::ProofInvalid => "proof-invalid",
+            Self::ProofNonce => "proof-nonce",
         }
     }
 }

@@ -108,6 +108,8 @@ pub fn reason(code: &str) -> &'static str {
         "export-refused" => {
             "a bulk export was asked for by one who may not have it (S1-13); ask the integration's owners why"
         }
+        "proof-invalid" => "a token bound to a key came without proof of that key, or the proof does not hold",
+        "proof-nonce" => "the client proved its key and was given this node's nonce to prove it with; nothing is wrong",
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -162,6 +164,8 @@ mod tests {
             Reason::RoleRefused,
             Reason::DeIdentified,
             Reason::ExportRefused,
+            Reason::ProofInvalid,
+            Reason::ProofNonce,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::jose::Algorithm;
+use crate::jose::algorithms;
 
 /// Absolute URLs of one tenant; never built from request headers (PF-14).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,10 +21,6 @@ impl Endpoints {
     }
 }
 
-fn algorithms() -> Vec<&'static str> {
-    Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect()
-}
-
 fn common(endpoints: &Endpoints, scopes: &[String]) -> Value {
     json!({
         "token_endpoint": endpoints.oauth("token"),
@@ -39,6 +35,7 @@ fn common(endpoints: &Endpoints, scopes: &[String]) -> Value {
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms(),
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": algorithms(),
         "authorization_details_types_supported": ["fhir_task"],
         "scopes_supported": scopes,
     })
@@ -84,6 +81,7 @@ pub fn protected_resource(endpoints: &Endpoints, name: &str, scopes: &[String]) 
         "authorization_servers": [endpoints.issuer],
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": algorithms(),
         "authorization_details_types_supported": ["fhir_task"],
     })
     .to_string()
@@ -102,6 +100,9 @@ fn neg_003_the_documents_agree() {
         assert_eq!(server.get(name), Some(value), "{name}");
     }
     assert_eq!(smart.get("issuer"), None, "DISC-09");
+    for document in [&smart, &server, &resource] {
+        assert_eq!(document["dpop_signing_alg_values_supported"], json!(algorithms()), "DP-08");
+    }
     assert_eq!(resource["authorization_servers"][0], server["issuer"]);
     assert_eq!(resource["resource"], server["protected_resources"][0]);
     assert_eq!(smart["code_challenge_methods_supported"], json!(["S256"]), "DISC-08");

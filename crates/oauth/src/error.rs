@@ -27,6 +27,10 @@ pub enum ErrorCode {
     InvalidTarget,
     /// RFC 9396 §5.
     InvalidAuthorizationDetails,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
     /// RFC 6749 §4.1.2.1, used with 503.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1, used with 500.
@@ -52,6 +56,8 @@ impl ErrorCode {
             Self::InteractionRequired => "interaction_required",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
             Self::AccessDenied => "access_denied",

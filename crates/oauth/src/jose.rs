@@ -1,7 +1,7 @@
 //! JWS in compact form (RFC 7515), as little of it as Hilum needs and nothing that RFC 8725 warns of.
 //!
 //! Exactly three parts of base64url without padding or white space; unique members; `alg` from a short list; `crit`, `b64` and
-//! JWE refused; keys named by the message itself (`jwk`, `x5c`, `x5u`) never looked at.
+//! JWE refused; keys named by the message itself (`jwk`, `x5c`, `x5u`) never looked at, but for the `jwk` of a DPoP proof.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,6 +56,12 @@ impl Algorithm {
     fn among(allowed: &[Self], text: &str) -> Option<Self> {
         allowed.iter().copied().find(|algorithm| algorithm.as_str() == text)
     }
+}
+
+/// Their names, as metadata and challenges list them.
+#[must_use]
+pub fn algorithms() -> Vec<&'static str> {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect()
 }
 
 /// Text that is no JWS this server accepts.
@@ -122,6 +128,15 @@ impl UnverifiedJws {
     /// # Errors
     /// The rule it breaks.
     pub fn parse_signed_by(text: &str, allowed: &[Algorithm]) -> Result<Self, InvalidJws> {
+        Self::parse_whole(text, allowed).map(|(jws, _)| jws)
+    }
+
+    /// Reads a compact JWS with all members of its header, for the one kind of message that names its own key: DPoP proofs.
+    pub(crate) fn parse_with_header(text: &str) -> Result<(Self, Map<String, Value>), InvalidJws> {
+        Self::parse_whole(text, &Algorithm::ALL)
+    }
+
+    fn parse_whole(text: &str, allowed: &[Algorithm]) -> Result<(Self, Map<String, Value>), InvalidJws> {
         if text.len() > COMPACT_BYTES_MAX {
             return Err(InvalidJws::Size);
         }
@@ -140,7 +155,7 @@ impl UnverifiedJws {
         let header = read_header(&header_members, allowed)?;
         let claims = read_object(&body).map_err(|_| InvalidJws::Json)?;
         let signed = text.get(..text.len() - signature.len() - 1).ok_or(InvalidJws::Form)?;
-        Ok(Self { header, claims, signed: signed.into(), signature: signature_bytes })
+        Ok((Self { header, claims, signed: signed.into(), signature: signature_bytes }, header_members))
     }
 
     /// The bytes the signature covers.

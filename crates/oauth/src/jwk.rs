@@ -55,8 +55,9 @@ enum Material {
     Rsa { sha256: ParsedPublicKey, sha384: ParsedPublicKey, pss: ParsedPublicKey },
 }
 
-/// One public key of a set.
+/// One public key: of a set, or the one a DPoP proof names.
 pub struct PublicKey {
+    /// Empty for a key that is of no set.
     kid: String,
     /// `alg`, when the key names one.
     algorithm: Option<String>,
@@ -71,6 +72,17 @@ impl std::fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
+    /// A key on its own, with or without a `kid`: the `jwk` of a DPoP proof (RFC 9449 §4.2).
+    ///
+    /// # Errors
+    /// The rule it breaks; [`InvalidKeySet::Empty`] for a kind of key that is not supported or not for signatures.
+    pub(crate) fn alone(item: &Map<String, Value>) -> Result<Self, InvalidKeySet> {
+        if PRIVATE_MEMBERS.iter().any(|name| item.contains_key(*name)) {
+            return Err(InvalidKeySet::Private);
+        }
+        read_material(item)?.ok_or(InvalidKeySet::Empty)
+    }
+
     /// `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
@@ -171,6 +183,13 @@ fn member<'a>(item: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 fn read_key(item: &Map<String, Value>) -> Result<Option<PublicKey>, InvalidKeySet> {
+    let Some(key) = read_material(item)? else { return Ok(None) };
+    // An assertion must name its key, so a key without a usable name can never be chosen.
+    let kid = member(item, "kid").filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len()));
+    Ok(kid.map(|kid| PublicKey { kid: kid.to_owned(), ..key }))
+}
+
+fn read_material(item: &Map<String, Value>) -> Result<Option<PublicKey>, InvalidKeySet> {
     let for_signatures = match item.get("use") {
         None => true,
         Some(usage) => usage == "sig",
@@ -195,11 +214,9 @@ fn read_key(item: &Map<String, Value>) -> Result<Option<PublicKey>, InvalidKeySe
         (Some(_), _) => return Ok(None),
         (None, _) => return Err(InvalidKeySet::Key),
     };
-    // An assertion must name its key, so a key without a usable name can never be chosen.
-    let Some(kid) = member(item, "kid").filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len())) else { return Ok(None) };
     let digest = digest::digest(&digest::SHA256, canonical.as_bytes());
     let thumbprint = digest.as_ref().try_into().map_err(|_| InvalidKeySet::Key)?;
-    Ok(Some(PublicKey { kid: kid.to_owned(), algorithm, material, thumbprint }))
+    Ok(Some(PublicKey { kid: String::new(), algorithm, material, thumbprint }))
 }
 
 fn integer<'a>(item: &'a Map<String, Value>, name: &str) -> Result<(&'a str, Vec<u8>), InvalidKeySet> {

@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod choice;
 pub mod details;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 pub mod form;
 pub mod grant;

@@ -60,11 +60,7 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
         "act": session.act,
     });
     if let (Some(confirmation), Value::Object(body)) = (&session.confirmation, &mut body) {
-        let (name, digest) = match confirmation {
-            Confirmation::Dpop(thumbprint) => ("jkt", thumbprint),
-            Confirmation::Mtls(certificate) => ("x5t#S256", certificate),
-        };
-        body.insert("cnf".into(), json!({ name: URL_SAFE_NO_PAD.encode(digest) }));
+        body.insert("cnf".into(), cnf(confirmation));
     }
     let told = match &session.subject {
         Subject::Patient(patient) => Some((patient, None)),
@@ -81,6 +77,25 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
         }
     }
     jose::signing_input(&header, &body)
+}
+
+/// `cnf`, as tokens and introspection say it (RFC 9449 §6, RFC 8705 §3).
+#[must_use]
+pub fn cnf(confirmation: &Confirmation) -> Value {
+    let (name, digest) = match confirmation {
+        Confirmation::Dpop(thumbprint) => ("jkt", thumbprint),
+        Confirmation::Mtls(certificate) => ("x5t#S256", certificate),
+    };
+    json!({ name: URL_SAFE_NO_PAD.encode(digest) })
+}
+
+/// `token_type`, in token answers and introspection: `DPoP` for what is bound so and `Bearer` for all else (D-06).
+#[must_use]
+pub fn token_type(confirmation: Option<&Confirmation>) -> &'static str {
+    match confirmation {
+        Some(Confirmation::Dpop(_)) => "DPoP",
+        Some(Confirmation::Mtls(_)) | None => "Bearer",
+    }
 }
 
 /// A key that verifies this tenant's tokens.

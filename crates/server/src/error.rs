@@ -7,6 +7,16 @@ use fhir::request::{InvalidKind, InvalidRequest};
 use http::StatusCode;
 use policy::Denial;
 
+/// By which scheme a token comes; a challenge answers in the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Scheme {
+    /// RFC 6750.
+    #[default]
+    Bearer,
+    /// RFC 9449 §7.1.
+    Dpop,
+}
+
 /// One refusal, ready to be recorded and answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
@@ -38,18 +48,26 @@ impl Refusal {
         Self { status, reason, issue, says: says.into(), scope: None, allow: None, retry_after }
     }
 
-    /// The challenge of RFC 6750 §3, for 401 and 403.
+    /// The challenge, for 401 and 403: RFC 6750 §3 or RFC 9449 §7.1. A 401 says with `metadata` where it is described who
+    /// gives tokens (RFC 9728 §5.1).
     #[must_use]
-    pub fn challenge(&self) -> Option<String> {
-        match self.status {
-            StatusCode::UNAUTHORIZED if self.reason == Reason::TokenMissing => Some("Bearer".into()),
-            StatusCode::UNAUTHORIZED => Some("Bearer error=\"invalid_token\"".into()),
-            StatusCode::FORBIDDEN => match &self.scope {
-                Some(scope) => Some(format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", quotable(scope))),
-                None => Some("Bearer error=\"insufficient_scope\"".into()),
-            },
-            _ => None,
-        }
+    pub fn challenge(&self, scheme: Scheme, metadata: Option<&str>) -> Option<String> {
+        let (error, scope, metadata) = match (self.status, self.reason) {
+            (StatusCode::UNAUTHORIZED, Reason::TokenMissing) => (None, None, metadata),
+            (StatusCode::UNAUTHORIZED, Reason::ProofInvalid) => (Some("invalid_dpop_proof"), None, metadata),
+            (StatusCode::UNAUTHORIZED, Reason::ProofNonce) => (Some("use_dpop_nonce"), None, metadata),
+            (StatusCode::UNAUTHORIZED, _) => (Some("invalid_token"), None, metadata),
+            (StatusCode::FORBIDDEN, _) => (Some("insufficient_scope"), self.scope.as_deref(), None),
+            _ => return None,
+        };
+        let (name, algorithms) = match scheme {
+            Scheme::Bearer => ("Bearer", None),
+            Scheme::Dpop => ("DPoP", Some(oauth::jose::algorithms().join(" "))),
+        };
+        let said =
+            [("error", error), ("scope", scope), ("algs", algorithms.as_deref()), ("resource_metadata", metadata)];
+        let said = said.iter().filter_map(|(name, value)| Some(format!("{name}=\"{}\"", quotable((*value)?))));
+        Some(format!("{name} {}", said.collect::<Vec<_>>().join(", ")).trim_end().to_owned())
     }
 
     /// The body: one issue (FHIR R4 OperationOutcome).
@@ -81,6 +99,7 @@ fn status_of(reason: Reason) -> (StatusCode, &'static str) {
         Reason::TokenInvalid | Reason::SessionEnded | Reason::IntegrationInactive => {
             (StatusCode::UNAUTHORIZED, "expired")
         }
+        Reason::ProofInvalid | Reason::ProofNonce => (StatusCode::UNAUTHORIZED, "security"),
         Reason::RequestInvalid => (StatusCode::BAD_REQUEST, "invalid"),
         Reason::NotSupported => (StatusCode::BAD_REQUEST, "not-supported"),
         Reason::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "not-supported"),

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod keys;
 pub mod listen;
 pub mod outbound;
+pub mod proofs;
 pub mod registry;
 pub mod settings;
 pub mod spool;

@@ -244,6 +244,12 @@ impl TenantSettings {
         format!("{}/{}/fhir", self.public_url, self.id)
     }
 
+    /// Where it is described who gives tokens for the FHIR base (RFC 9728 §3.1).
+    #[must_use]
+    pub fn resource_metadata(&self) -> String {
+        format!("{}/.well-known/oauth-protected-resource/{}/fhir", self.public_url, self.id)
+    }
+
     /// The token endpoint.
     #[must_use]
     pub fn token_endpoint(&self) -> String {

@@ -127,7 +127,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     let gate = Arc::new(Gate::new(
         clock,
         registry.clone(),
-        authorize.tokens(),
+        &authorize,
         keys.clone(),
         audit.clone(),
         broker,

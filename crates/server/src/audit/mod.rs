@@ -221,6 +221,12 @@ impl Audit {
         Ok(())
     }
 
+    /// This node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.0.core.node
+    }
+
     /// Takes a place in the queue, before the upstream is touched.
     ///
     /// # Errors

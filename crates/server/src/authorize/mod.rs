@@ -4,6 +4,7 @@
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
 mod alarm;
+mod bind;
 mod client;
 mod documents;
 mod export;
@@ -35,6 +36,7 @@ use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::keys::KeyRing;
+use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
 use crate::surrogates::SurrogateTable;
@@ -64,6 +66,7 @@ struct Service {
     broker: Broker,
     clock: Clock,
     tokens: Arc<VerifiedTokens>,
+    proofs: Arc<Proofs>,
     clients: Clients,
     look_ups: LookUps,
     alarms: Alarms,
@@ -107,6 +110,7 @@ impl Authorize {
         let clients = Clients::new(broker.clone());
         let (look_ups, alarms) = (LookUps::default(), Alarms::default());
         let surrogates = SurrogateTable::new(store.clone(), keys.clone());
+        let proofs = Arc::new(Proofs::new(audit.node()));
         let service = Service {
             tenants,
             store,
@@ -116,6 +120,7 @@ impl Authorize {
             broker,
             clock,
             tokens,
+            proofs,
             clients,
             look_ups,
             alarms,
@@ -128,6 +133,12 @@ impl Authorize {
     #[must_use]
     pub fn tokens(&self) -> Arc<VerifiedTokens> {
         Arc::clone(&self.0.tokens)
+    }
+
+    /// Nonces of this process and the proofs it has seen, for the gate.
+    #[must_use]
+    pub fn proofs(&self) -> Arc<Proofs> {
+        Arc::clone(&self.0.proofs)
     }
 
     /// Everything below `/{tenant}/oauth`, the broker's public keys and the discovery documents.

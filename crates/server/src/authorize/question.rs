@@ -145,10 +145,13 @@ fn active(tenant: &Tenant, token: &VerifiedToken) -> Value {
         "exp": session.expires_at / 1_000,
         "iat": token.issued_at / 1_000,
         "jti": session.jti,
-        "token_type": "Bearer",
+        "token_type": oauth::token::token_type(session.confirmation.as_ref()),
         "sid": session.id,
         "task": session.task.to_string(),
     });
+    if let (Value::Object(body), Some(confirmation)) = (&mut body, &session.confirmation) {
+        body.insert("cnf".into(), oauth::token::cnf(confirmation));
+    }
     if let (Value::Object(body), Subject::Patient(patient) | Subject::Surrogate(patient)) =
         (&mut body, &session.subject)
     {

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::audit::{Kind, Outcome};
 use domain::{
-    Approval, ApprovalStatus, Budget, Class, LaunchKind, LaunchMode, Level, Millis, Reason, RelationshipRule,
-    RequestedScope, ResourceMatch, Scope, Session, SessionId, Subject,
+    Approval, ApprovalStatus, Budget, Class, Confirmation, LaunchKind, LaunchMode, Level, Millis, Reason,
+    RelationshipRule, RequestedScope, ResourceMatch, Scope, Session, SessionId, Subject,
 };
 use fhir::Id;
 use fhir::params::ParamKind;
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use store::{Issue, IssueRefusal, NewSession, UsedAssertion};
 
 use super::alarm;
+use super::bind::bind;
 use super::client::{Caller, NotAuthenticated, refused};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
@@ -33,6 +34,7 @@ use super::trace::{self, Trace};
 use super::{SESSION_PATIENT, Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
 use crate::audit::Lane;
 use crate::clock::random;
+use crate::proofs;
 use crate::registry::Standing;
 
 /// The form's media type.
@@ -100,15 +102,25 @@ pub(super) async fn token(
     request: Request<Body>,
 ) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    match service.issue_token(tenant, request).await {
+    let mut nonce = None;
+    let mut response = match service.issue_token(tenant, request, &mut nonce).await {
         Ok(body) => answer(StatusCode::OK, body.to_string()),
         Err(refused) => refused.response(),
-    }
+    };
+    proofs::hand_out(nonce.as_deref(), response.headers_mut());
+    response
 }
 
 impl Service {
-    async fn issue_token(&self, tenant: &Tenant, request: Request<Body>) -> Result<Value, Refused> {
+    /// `nonce` becomes what the answer says in `DPoP-Nonce`, whichever answer that is.
+    async fn issue_token(
+        &self,
+        tenant: &Tenant,
+        request: Request<Body>,
+        nonce: &mut Option<String>,
+    ) -> Result<Value, Refused> {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/token", origin(&request))?;
+        let headers = request.headers().clone();
         let read = match body(request, FORM, form::FORM_BYTES_MAX).await {
             Ok(bytes) => TokenRequest::read(&bytes).map_err(Refused::from_request),
             Err(refused) => Err(refused),
@@ -123,9 +135,14 @@ impl Service {
         let now = self.clock.now();
         let caller = self.caller(tenant, &trace, &request.proof, now).await?;
         let mut used = caller.used();
-        let done = match self.launched(tenant, &trace, &caller, &request, &mut used, now).await {
-            Ok((launch, granted)) => self.start(tenant, &trace, &caller, &request, launch, granted, used, now).await,
+        let done = match self.proved(&headers, &tenant.token_endpoint, nonce, now) {
             Err(denied) => Err((denied, used)),
+            Ok(dpop) => match self.launched(tenant, &trace, &caller, &request, &mut used, now).await {
+                Ok((launch, granted)) => {
+                    self.start(tenant, &trace, &caller, &request, dpop, launch, granted, used, now).await
+                }
+                Err(denied) => Err((denied, used)),
+            },
         };
         match done {
             Ok(body) => Ok(body),
@@ -361,6 +378,7 @@ impl Service {
         trace: &Trace,
         caller: &Caller,
         request: &TokenRequest,
+        dpop: Option<[u8; 32]>,
         launch: Launch,
         granted: Granted,
         used: UsedAssertion,
@@ -373,6 +391,10 @@ impl Service {
         };
         let mut session = match new_session(&launch, &granted, seconds, now) {
             Ok(session) => session,
+            Err(denied) => return Err(failed(denied, used)),
+        };
+        session.confirmation = match bind(caller, &launch.standing.profile, dpop) {
+            Ok(confirmation) => confirmation,
             Err(denied) => return Err(failed(denied, used)),
         };
         let row = match self.row(tenant, &launch, &granted, &session, now) {
@@ -438,7 +460,8 @@ impl Service {
             let denied = Denied { refused, reason: Reason::RecordFailed, ..Denied::unavailable("") };
             return Err(failed(denied, unused(&used)));
         };
-        Ok(response(&launch, &shown, &granted, &oauth::jose::finish(input, &signature), seconds))
+        let token = oauth::jose::finish(input, &signature);
+        Ok(response(&launch, &shown, &granted, session.confirmation.as_ref(), &token, seconds))
     }
 
     fn row(
@@ -578,10 +601,17 @@ fn new_session(launch: &Launch, granted: &Granted, seconds: i64, now: Millis) ->
     })
 }
 
-fn response(launch: &Launch, shown: &Shown, granted: &Granted, token: &str, seconds: i64) -> Value {
+fn response(
+    launch: &Launch,
+    shown: &Shown,
+    granted: &Granted,
+    confirmation: Option<&Confirmation>,
+    token: &str,
+    seconds: i64,
+) -> Value {
     let mut body = json!({
         "access_token": token,
-        "token_type": "Bearer",
+        "token_type": oauth::token::token_type(confirmation),
         "expires_in": seconds,
         "scope": granted.text,
     });

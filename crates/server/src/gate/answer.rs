@@ -14,9 +14,11 @@ use policy::Content;
 use store::wal::Receipt;
 
 use super::export::Lines;
+use super::holder::Told;
 use super::watched::Watched;
 use crate::audit::Recorded;
 use crate::error::Refusal;
+use crate::proofs;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
@@ -171,9 +173,9 @@ impl Answer {
         Self(Inner::Lines(lines))
     }
 
-    /// As HTTP.
+    /// As HTTP, with what `told` says of its sender's token.
     #[must_use]
-    pub fn into_response(self) -> Response<GateBody> {
+    pub(super) fn into_response(self, told: &Told<'_>) -> Response<GateBody> {
         let (status, body) = match &self.0 {
             Inner::Released(release) => {
                 (StatusCode::from_u16(release.status).unwrap_or(StatusCode::BAD_GATEWAY), Bytes::new())
@@ -190,6 +192,7 @@ impl Answer {
         headers.insert(CONTENT_TYPE, FHIR_JSON);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        proofs::hand_out(told.nonce.as_deref(), headers);
         match self.0 {
             Inner::Released(release) => {
                 let Release { body, large, content, etag, last_modified, location, .. } = *release;
@@ -210,7 +213,8 @@ impl Answer {
                 };
             }
             Inner::Refused(refusal) => {
-                if let Some(challenge) = refusal.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {
+                let challenge = refusal.challenge(told.scheme, told.metadata);
+                if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
                     headers.insert(WWW_AUTHENTICATE, challenge);
                 }
                 if let Some(allow) = refusal.allow {

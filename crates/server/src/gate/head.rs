@@ -12,12 +12,21 @@ use http::header::{
 };
 use http::{Request, Version};
 
-use crate::error::Refusal;
+use crate::error::{Refusal, Scheme};
 
 /// Longest bearer token read: an RFC 9068 token with 256 scope clauses stays under it.
 const BEARER_BYTES_MAX: usize = 16 * 1024;
 /// Longest path plus query.
 const TARGET_BYTES_MAX: usize = 10 * 1024;
+
+/// A token and the scheme it came by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Credential<'a> {
+    /// `Bearer` or `DPoP`.
+    pub scheme: Scheme,
+    /// The token, unverified.
+    pub token: &'a str,
+}
 
 /// What the gate takes from a request head.
 pub struct Head<'a> {
@@ -31,8 +40,8 @@ pub struct Head<'a> {
     pub accept: Option<Cow<'a, str>>,
     /// Whether a body is announced.
     pub body: bool,
-    /// The bearer token.
-    pub bearer: Option<&'a str>,
+    /// The access token.
+    pub credential: Option<Credential<'a>>,
     /// `Content-Type`.
     pub media: Option<&'a str>,
     /// `If-None-Match`.
@@ -105,7 +114,7 @@ pub fn read<'a, B>(request: &'a Request<B>, below: &str) -> Result<Head<'a>, Ref
         query: uri.query(),
         accept: list(headers, &ACCEPT)?,
         body: announces_body(headers),
-        bearer: bearer(headers)?,
+        credential: credential(headers)?,
         media: single(headers, &CONTENT_TYPE)?,
         if_none_match: single(headers, &IF_NONE_MATCH)?,
         if_match: single(headers, &IF_MATCH)?,
@@ -166,26 +175,31 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, 
     Ok(out)
 }
 
-/// RFC 6750 §2.1; two credentials, or one in another scheme, are no credential.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+/// RFC 6750 §2.1, RFC 9449 §7.1; two credentials, or one in another scheme, are no credential.
+fn credential(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Refusal> {
     let Some(value) = single(headers, &AUTHORIZATION)? else { return Ok(None) };
-    let invalid = || Refusal::new(Reason::TokenInvalid, "Authorization must be `Bearer` and one access token");
+    let invalid =
+        || Refusal::new(Reason::TokenInvalid, "Authorization must be `Bearer` or `DPoP` and one access token");
     let (scheme, token) = value.split_once(' ').ok_or_else(invalid)?;
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        _ if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(invalid()),
+    };
     let token = token.trim_start_matches(' ');
     let plain = |b: u8| {
         b.is_ascii_digit()
             | (b | 0x20).is_ascii_lowercase()
             | [b'-', b'.', b'_', b'~', b'+', b'/', b'='].iter().fold(false, |any, other| any | (b == *other))
     };
-    if !scheme.eq_ignore_ascii_case("bearer")
-        || token.is_empty()
+    if token.is_empty()
         || token.len() > BEARER_BYTES_MAX
         // Every byte is looked at, since a loop that never leaves early takes many at once.
         || !token.bytes().fold(true, |all, byte| all & plain(byte))
     {
         return Err(invalid());
     }
-    Ok(Some(token))
+    Ok(Some(Credential { scheme, token }))
 }
 
 #[cfg(test)]
@@ -221,10 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_one_bearer_token_or_an_invalid_one() {
-        assert_eq!(read(&with(&[]), "").ok().unwrap().bearer, None);
-        assert_eq!(read(&with(&[("authorization", "bearer abc.def")]), "").ok().unwrap().bearer, Some("abc.def"));
-        for bad in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b"] {
+    fn a_credential_is_one_token_or_an_invalid_one() {
+        assert_eq!(read(&with(&[]), "").ok().unwrap().credential, None);
+        for (value, scheme) in [("bearer abc.def", Scheme::Bearer), ("dPoP abc.def", Scheme::Dpop)] {
+            let read = read(&with(&[("authorization", value)]), "").ok().unwrap().credential;
+            assert_eq!(read, Some(Credential { scheme, token: "abc.def" }), "`{value}`");
+        }
+        for bad in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "DPoP", "DPoP ", "DPoPx abc"] {
             let refusal = read(&with(&[("authorization", bad)]), "").err().unwrap();
             assert_eq!(refusal.reason, Reason::TokenInvalid, "`{bad}`");
         }

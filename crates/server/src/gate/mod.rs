@@ -13,6 +13,7 @@ mod change;
 mod consents;
 mod export;
 mod head;
+mod holder;
 mod large;
 mod organisation;
 mod record;
@@ -33,13 +34,15 @@ use hyper::body::Bytes;
 
 pub use self::answer::{Answer, GateBody};
 use self::budget::{Over, Purse, Purses};
+use self::holder::{Presented, Told};
 use self::veil::Veil;
 use crate::audit::{Audit, Lane};
-use crate::authorize::VerifiedTokens;
+use crate::authorize::{Authorize, VerifiedTokens};
 use crate::broker::{Broker, Room};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::keys::KeyRing;
+use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
 use crate::surrogates::SurrogateTable;
@@ -52,6 +55,8 @@ pub struct Gate {
     pub registry: Registry,
     /// Token verification.
     pub tokens: Arc<VerifiedTokens>,
+    /// DPoP nonces and memory, one for this process.
+    pub proofs: Arc<Proofs>,
     /// Page link sealing.
     pub keys: KeyRing,
     /// The ledger's writer.
@@ -71,6 +76,8 @@ pub struct Gate {
 struct Tenant {
     settings: TenantSettings,
     capability: Bytes,
+    /// Where a 401 sends those who have no token.
+    metadata: String,
 }
 
 /// What is known of a request once its bearer is verified.
@@ -107,7 +114,7 @@ impl Gate {
     pub fn new(
         clock: Clock,
         registry: Registry,
-        tokens: Arc<VerifiedTokens>,
+        authorize: &Authorize,
         keys: KeyRing,
         audit: Audit,
         broker: Broker,
@@ -118,13 +125,15 @@ impl Gate {
             .iter()
             .map(|settings| {
                 let capability = Bytes::from(capability::statement(settings));
-                (settings.id.clone(), Tenant { settings: settings.clone(), capability })
+                let metadata = settings.resource_metadata();
+                (settings.id.clone(), Tenant { settings: settings.clone(), capability, metadata })
             })
             .collect();
         Self {
             clock,
             registry,
-            tokens,
+            tokens: authorize.tokens(),
+            proofs: authorize.proofs(),
             keys,
             audit,
             broker,
@@ -157,10 +166,19 @@ impl Gate {
     {
         let (parts, body) = request.into_parts();
         let head = Request::from_parts(parts, ());
-        self.path(tenant, below, &head, body, peer).await.into_response()
+        let mut told = Told::new(self.tenants.get(tenant).map(|known| known.metadata.as_str()));
+        self.path(tenant, below, &head, body, peer, &mut told).await.into_response(&told)
     }
 
-    async fn path<B>(&self, tenant: &TenantId, below: &str, request: &Request<()>, body: B, peer: SocketAddr) -> Answer
+    async fn path<B>(
+        &self,
+        tenant: &TenantId,
+        below: &str,
+        request: &Request<()>,
+        body: B,
+        peer: SocketAddr,
+        told: &mut Told<'_>,
+    ) -> Answer
     where
         B: Body<Data = Bytes>,
     {
@@ -178,13 +196,13 @@ impl Gate {
         let takes_body = matches!(head.method, Method::Post | Method::Put | Method::Patch);
         let read = (!takes_body).then(|| fhir::request::read(&head.raw(below, head.body.then_some(&[][..]))));
         let asks_statement = matches!(read, Some(Ok(Interaction::Capabilities)));
-        if asks_statement && head.bearer.is_none() {
+        if asks_statement && head.credential.is_none() {
             return Answer::public(known.capability.clone());
         }
         let Ok(trace) = record::Trace::new(tenant, below, &head, peer) else {
             return Answer::unauthenticated(Refusal::new(Reason::Overloaded, "the random source failed"));
         };
-        let caller = match self.authenticate(known, head.bearer).await {
+        let caller = match self.authenticate(known, &Presented { head: &head, request, below }, told).await {
             Ok(caller) => caller,
             Err((refusal, None)) => {
                 self.audit.count_unauthenticated(tenant, refusal.reason, peer);
@@ -256,15 +274,20 @@ impl Gate {
     async fn authenticate(
         &self,
         tenant: &Tenant,
-        bearer: Option<&str>,
+        presented: &Presented<'_>,
+        told: &mut Told<'_>,
     ) -> Result<Caller, (Refusal, Option<Arc<Session>>)> {
-        let Some(bearer) = bearer else {
+        let Some(credential) = presented.head.credential else {
             return Err((Refusal::new(Reason::TokenMissing, "send an access token as `Authorization: Bearer`"), None));
         };
         let session = self
             .tokens
-            .verify(&tenant.settings.id, bearer, self.clock.now())
+            .verify(&tenant.settings.id, credential.token, self.clock.now())
             .map_err(|why| (Refusal::new(Reason::TokenInvalid, why.to_string()), None))?;
+        // Before anything is said of its session: whoever only found the token learns nothing by it (RS-04).
+        if let Err(refusal) = self.holds(tenant, presented, credential, &session, told) {
+            return Err((refusal, Some(session)));
+        }
         if !self.registry.fresh() {
             let refusal = Refusal::new(Reason::UpstreamUnavailable, "this node has lost touch with its store");
             return Err((refusal, Some(session)));
