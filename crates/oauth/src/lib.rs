@@ -10,6 +10,7 @@ pub mod form;
 pub mod jose;
 pub mod json;
 pub mod jwk;
+mod proof;
 pub mod request;
 pub mod scope;
 pub mod token;
