@@ -3,6 +3,7 @@
 //! What a caller sees is one text for every cause ([`REFUSAL`]); the cause is for the operator.
 
 use domain::{AssertionAudience, AuthMethod, ClientAuth, Keys, Millis};
+use serde_json::{Map, Value};
 
 use crate::jose::{Algorithm, InvalidJws, UnverifiedJws, seconds, text};
 use crate::jwk::KeySet;
@@ -23,8 +24,9 @@ const JTI_BYTES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 1_024;
 
 /// What every caller is told, whatever the cause: the rules, so that an honest client can be repaired, and no oracle (PF-26).
-pub const REFUSAL: &str = "client authentication failed: send one private_key_jwt assertion signed by a registered key, with iss = sub = client_id, \
-aud as one string (the token endpoint or the issuer), exp at most 330 seconds ahead and a jti never used before";
+pub const REFUSAL: &str = "client authentication failed: authenticate by the one method that is registered for this client; with private_key_jwt \
+send one assertion signed by a registered key, with iss = sub = client_id, aud as one string (the token endpoint or the issuer), exp at most 330 \
+seconds ahead and a jti never used before";
 
 /// Why an assertion is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -96,7 +98,7 @@ pub struct Expected<'a> {
 }
 
 /// A client proved itself. The `jti` is still to be stored: only then is the assertion used.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct VerifiedAssertion {
     /// `client_id`.
     pub client: String,
@@ -106,6 +108,14 @@ pub struct VerifiedAssertion {
     pub thumbprint: [u8; 32],
     /// When it may be forgotten: `exp` and the skew, in milliseconds.
     pub forget_at: Millis,
+    /// All its claims; beside those above they are the client's word, e.g. `extensions` (UDAP).
+    pub claims: Map<String, Value>,
+}
+
+impl std::fmt::Debug for VerifiedAssertion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerifiedAssertion").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 /// Reads an assertion from outside. Never panics; checks everything that needs no registration.
@@ -224,6 +234,7 @@ impl UnverifiedAssertion {
             return Err(InvalidAssertion::Signature);
         }
         let forget_at = self.expires.saturating_add(SKEW_SECONDS + 1).saturating_mul(1_000);
-        Ok(VerifiedAssertion { client: self.client, jti: self.jti, thumbprint: key.thumbprint(), forget_at })
+        let (thumbprint, claims) = (key.thumbprint(), self.jws.claims);
+        Ok(VerifiedAssertion { client: self.client, jti: self.jti, thumbprint, forget_at, claims })
     }
 }

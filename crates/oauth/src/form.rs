@@ -147,6 +147,11 @@ impl Form {
     }
 }
 
+/// One value decoded as in a form; none when it is not encoded so.
+pub(crate) fn decoded(text: &str) -> Option<String> {
+    decode(text.as_bytes()).ok()
+}
+
 fn decode(text: &[u8]) -> Result<String, InvalidForm> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied();

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::details::FhirTask;
 use crate::error::{ErrorCode, OAuthError};
 use crate::form::Form;
-use crate::request::{ClientProof, form_proof, invalid};
+use crate::proof::form_proof;
+use crate::request::{ClientProof, invalid};
 
 /// What is exchanged for a token.
 #[derive(Clone)]
@@ -67,11 +68,11 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Reads a token request.
+    /// Reads a token request and its `Authorization` header.
     ///
     /// # Errors
     /// The RFC 6749 error to answer.
-    pub fn read(body: &[u8]) -> Result<Self, OAuthError> {
+    pub fn read(body: &[u8], authorization: Option<&str>) -> Result<Self, OAuthError> {
         let form = Form::read(body)?;
         let text = |name: &str| form.get(name).map(str::to_owned);
         let grant = match form.get("grant_type") {
@@ -95,7 +96,7 @@ impl TokenRequest {
             Some("1") => true,
             Some(_) => return Err(invalid("udap must be 1")),
         };
-        Ok(Self { proof: form_proof(&form)?, scope: text("scope"), grant, resource: text("resource"), udap })
+        Ok(Self { proof: form_proof(&form, authorization)?, scope: text("scope"), grant, resource: text("resource"), udap })
     }
 }
 

@@ -6,31 +6,17 @@ use domain::{IntegrationId, TaskName};
 use fhir::Id;
 use serde_json::{Map, Value};
 
-use crate::assertion::ASSERTION_TYPE;
 use crate::error::{ErrorCode, OAuthError};
 use crate::form::{Form, InvalidForm};
 use crate::jose::COMPACT_BYTES_MAX;
 use crate::json::read_object;
+pub use crate::proof::ClientProof;
+use crate::proof::{Offered, form_proof, read_proof};
 
 /// Largest launch request body.
 pub const LAUNCH_BYTES_MAX: usize = 16 * 1024;
 /// Letters of a launch ticket: 32 random bytes in base64url.
 pub const TICKET_CHARS: usize = 43;
-
-/// The caller's proof of identity, not yet looked at.
-#[derive(Clone)]
-pub struct ClientProof {
-    /// The `client_id` parameter, which must agree with the assertion when present.
-    pub client_id: Option<String>,
-    /// `client_assertion`.
-    pub assertion: String,
-}
-
-impl fmt::Debug for ClientProof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientProof([sealed])")
-    }
-}
 
 /// A revocation or introspection request.
 #[derive(Clone)]
@@ -78,23 +64,12 @@ impl From<InvalidForm> for OAuthError {
     }
 }
 
-fn read_proof(kind: Option<&str>, assertion: Option<&str>, client_id: Option<&str>) -> Result<ClientProof, OAuthError> {
-    match (kind, assertion) {
-        (Some(ASSERTION_TYPE), Some(assertion)) => {
-            Ok(ClientProof { client_id: client_id.map(str::to_owned), assertion: assertion.to_owned() })
-        }
-        _ => Err(OAuthError::new(
-            ErrorCode::InvalidClient,
-            format!("send client_assertion together with client_assertion_type={ASSERTION_TYPE}"),
-        )),
-    }
-}
-
-pub(crate) fn form_proof(form: &Form) -> Result<ClientProof, OAuthError> {
-    if form.get("client_secret").is_some() {
-        return Err(invalid("client_secret is not offered here; authenticate by private_key_jwt alone"));
-    }
-    read_proof(form.get("client_assertion_type"), form.get("client_assertion"), form.get("client_id"))
+/// Who sends a form whose other parameters are read elsewhere (RFC 9126 §2.1).
+///
+/// # Errors
+/// The RFC 6749 error to answer.
+pub fn read_client(body: &[u8], authorization: Option<&str>) -> Result<ClientProof, OAuthError> {
+    form_proof(&Form::read(body)?, authorization)
 }
 
 impl TokenQuestion {
@@ -102,9 +77,9 @@ impl TokenQuestion {
     ///
     /// # Errors
     /// The RFC 6749 error to answer.
-    pub fn read(body: &[u8]) -> Result<Self, OAuthError> {
+    pub fn read(body: &[u8], authorization: Option<&str>) -> Result<Self, OAuthError> {
         let form = Form::read(body)?;
-        let proof = form_proof(&form)?;
+        let proof = form_proof(&form, authorization)?;
         let token = form.get("token").ok_or_else(|| invalid("token is missing"))?;
         let token = if token.len() > COMPACT_BYTES_MAX { String::new() } else { token.to_owned() };
         Ok(Self { proof, token })
@@ -112,14 +87,15 @@ impl TokenQuestion {
 }
 
 impl LaunchRequest {
-    /// Reads the JSON body `{client_assertion_type, client_assertion, client_id, task, patient, encounter?}`.
+    /// Reads the JSON body `{client_assertion_type, client_assertion, client_id, task, patient, encounter?}`; a launcher that proves
+    /// itself by its certificate says its own name in `launcher` instead of the first two.
     /// `patient` and `encounter` are `Patient/ID` and `Encounter/ID`, or bare ids.
     ///
     /// # Errors
     /// The RFC 6749 error to answer.
-    pub fn read(body: &[u8]) -> Result<Self, OAuthError> {
-        const KNOWN: [&str; 6] =
-            ["client_assertion_type", "client_assertion", "client_id", "task", "patient", "encounter"];
+    pub fn read(body: &[u8], authorization: Option<&str>) -> Result<Self, OAuthError> {
+        const KNOWN: [&str; 7] =
+            ["client_assertion_type", "client_assertion", "launcher", "client_id", "task", "patient", "encounter"];
         if body.len() > LAUNCH_BYTES_MAX {
             return Err(invalid("the request body is too long"));
         }
@@ -127,7 +103,13 @@ impl LaunchRequest {
         if let Some(other) = object.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(invalid(format!("`{other}` is not a member of a launch request")));
         }
-        let proof = read_proof(member(&object, "client_assertion_type")?, member(&object, "client_assertion")?, None)?;
+        let proof = read_proof(Offered {
+            authorization,
+            kind: member(&object, "client_assertion_type")?,
+            assertion: member(&object, "client_assertion")?,
+            secret: None,
+            client_id: member(&object, "launcher")?,
+        })?;
         let need = |name: &str| member(&object, name)?.ok_or_else(|| invalid(format!("`{name}` is missing")));
         let agent = need("client_id")?.parse().map_err(|_| invalid("`client_id` must be the agent's client id"))?;
         let task = need("task")?.parse().map_err(|_| invalid("`task` must be the name of a task profile"))?;

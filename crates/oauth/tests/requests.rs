@@ -19,7 +19,7 @@ const PROOF: &str =
     "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.b.c";
 
 fn token(rest: &str) -> Result<TokenRequest, ErrorCode> {
-    TokenRequest::read(rest.as_bytes()).map_err(|why| why.code)
+    TokenRequest::read(rest.as_bytes(), None).map_err(|why| why.code)
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn neg_123_assertion_and_type_come_together() {
 #[test]
 fn a_token_too_long_to_be_ours_is_merely_unknown() {
     let body = format!("{PROOF}&token={}", "x".repeat(30_000));
-    assert_eq!(TokenQuestion::read(body.as_bytes()).unwrap().token, "", "NEG-174");
-    assert_eq!(TokenQuestion::read(PROOF.as_bytes()).unwrap_err().code, ErrorCode::InvalidRequest);
+    assert_eq!(TokenQuestion::read(body.as_bytes(), None).unwrap().token, "", "NEG-174");
+    assert_eq!(TokenQuestion::read(PROOF.as_bytes(), None).unwrap_err().code, ErrorCode::InvalidRequest);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn launch_requests_are_strict_json() {
             r#"{{"client_assertion_type":"urn:ietf:params:oauth:client-assertion-type:jwt-bearer","client_assertion":"a.b.c"{rest}}}"#
         )
     };
-    let read = |rest: &str| LaunchRequest::read(body(rest).as_bytes());
+    let read = |rest: &str| LaunchRequest::read(body(rest).as_bytes(), None);
     let good = read(r#","client_id":"agent-1","task":"scheduling","patient":"Patient/P1","encounter":"E1""#).unwrap();
     assert_eq!((good.patient.as_str(), good.encounter.unwrap().as_str()), ("P1", "E1"));
     for rest in [
@@ -224,9 +224,9 @@ proptest! {
         let _ = oauth::assertion::read(&bytes);
         let _ = oauth::assertion::read(text.as_bytes());
         let _ = oauth::KeySet::parse(&bytes);
-        let _ = TokenRequest::read(&bytes);
-        let _ = TokenQuestion::read(text.as_bytes());
-        let _ = LaunchRequest::read(&bytes);
+        let _ = TokenRequest::read(&bytes, Some(&text));
+        let _ = TokenQuestion::read(text.as_bytes(), None);
+        let _ = LaunchRequest::read(&bytes, Some(&text));
         let _ = oauth::details::FhirTask::read(&text);
         let _ = oauth::form::Form::read(text.as_bytes());
     }

@@ -58,6 +58,22 @@ pub enum ListenError {
     Tls(String),
 }
 
+/// The certificate a connection was opened with, as a request extension. Its holder has the key; whether it means anything is for
+/// whoever knows the client (RFC 8705 §7.2).
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// As presented, leaf first.
+    pub chain: Arc<[CertificateDer<'static>]>,
+    /// SHA-256 of the leaf: `x5t#S256`.
+    pub sha256: [u8; 32],
+}
+
+impl std::fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientCertificate([sealed])")
+    }
+}
+
 /// One bound listener, not yet serving.
 pub struct Listener {
     tcp: TcpListener,

@@ -1,4 +1,5 @@
-//! Alerts about clients: what a person should see within a minute, once a minute for each client and cause. Every single refusal has
+//! Alerts about clients: what a person should see within a minute, once a minute (or a
+//! day) for each client and cause. Every single refusal has
 //! its own record or is counted, so what is left out here is not lost.
 
 use std::collections::HashMap;
@@ -12,7 +13,9 @@ use super::trace::Trace;
 
 /// Least time between two alerts of one kind about one client.
 const AGAIN_MILLIS: Millis = 60_000;
-/// Alerts remembered: five kinds for every integration of the largest installation, and a few more.
+/// The same for what a client goes on doing all day by itself.
+const AGAIN_DAILY_MILLIS: Millis = 24 * 3_600_000;
+/// Alerts remembered: six kinds for every integration of the largest installation, and a few more.
 const RAISED_MAX: usize = 65_536;
 
 /// A client signs with a key that is another integration's, or one of another environment (S1-33, S2-15).
@@ -21,6 +24,8 @@ pub(super) const FOREIGN_KEY: &str = "key-of-another-integration";
 pub(super) const FOREIGN_CLIENT: &str = "client-of-another-tenant";
 /// An assertion came a second time.
 const REPLAYED: &str = "assertion-replayed";
+/// The right secret after the end of its exception (S2-14).
+pub(super) const SECRET_EXPIRED: &str = "client-secret-expired";
 /// The distinct patients of an hour or a day are used up.
 const PATIENTS_SPENT: &str = "patient-budget-spent";
 /// A launcher asked for what it may not start.
@@ -34,11 +39,11 @@ impl Alarms {
     fn due(&self, tenant: &str, client: &IntegrationId, code: &'static str, now: Millis) -> bool {
         let mut raised = self.0.lock();
         let key = (tenant.to_owned(), client.clone(), code);
-        if raised.get(&key).is_some_and(|at| now.saturating_sub(*at) < AGAIN_MILLIS) {
+        if raised.get(&key).is_some_and(|at| now.saturating_sub(*at) < again(code)) {
             return false;
         }
         if raised.len() >= RAISED_MAX {
-            raised.retain(|_, at| now.saturating_sub(*at) < AGAIN_MILLIS);
+            raised.retain(|(_, _, code), at| now.saturating_sub(*at) < again(code));
         }
         if raised.len() >= RAISED_MAX {
             // A repeated alert is better than a missing one.
@@ -47,6 +52,10 @@ impl Alarms {
         raised.insert(key, now);
         true
     }
+}
+
+fn again(code: &str) -> Millis {
+    if code == SECRET_EXPIRED { AGAIN_DAILY_MILLIS } else { AGAIN_MILLIS }
 }
 
 /// The alert that belongs to a refusal of an authenticated client.
@@ -69,6 +78,7 @@ impl Service {
         let says = match code {
             FOREIGN_KEY => "signed with a key that belongs to another integration or environment",
             FOREIGN_CLIENT => "a client of another tenant was named here",
+            SECRET_EXPIRED => "still uses its secret, whose exception has ended",
             REPLAYED => "sent an assertion a second time",
             PATIENTS_SPENT => "asked for more distinct patients in an hour or a day than its approval allows",
             _ => "a launcher asked for a task, a client or an environment that it may not start",
@@ -93,6 +103,8 @@ fn one_alert_a_minute_for_each_client_and_cause() {
     assert!(alarms.due("mercy", &b, REPLAYED, 1));
     assert!(alarms.due("other", &a, REPLAYED, 1));
     assert!(alarms.due("mercy", &a, REPLAYED, AGAIN_MILLIS));
+    assert!(alarms.due("mercy", &b, SECRET_EXPIRED, 0));
+    assert!(!alarms.due("mercy", &b, SECRET_EXPIRED, AGAIN_DAILY_MILLIS - 1), "once a day");
     for n in 0..RAISED_MAX {
         assert!(alarms.due(&n.to_string(), &a, REPLAYED, AGAIN_MILLIS));
     }

@@ -12,11 +12,22 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use oauth::{ErrorCode, OAuthError};
 
 use super::Peer;
+use crate::listen::ClientCertificate;
 
 /// Longest wait for a request body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `User-Agent` kept.
 const AGENT_CHARS_MAX: usize = 256;
+
+/// Which scheme a 401 names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Challenge {
+    /// RFC 9110 §15.5.2 wants one named, and none stands for private_key_jwt.
+    #[default]
+    Bearer,
+    /// HTTP Basic was tried (RFC 6749 §5.2).
+    Basic,
+}
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -25,6 +36,8 @@ pub(super) struct Refused {
     pub(super) error: OAuthError,
     /// For 429: seconds after which the window is free of everything that fills it now.
     pub(super) retry_after: Option<u32>,
+    /// For 401.
+    pub(super) challenge: Challenge,
 }
 
 impl Refused {
@@ -43,7 +56,12 @@ impl Refused {
         let seconds = if budget == Budget::PatientsPerDay { 24 * 3_600 } else { 3_600 };
         let says = format!("the budget `{}` of distinct patients is spent; try again later", budget.name());
         let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, says);
-        Self { status: StatusCode::TOO_MANY_REQUESTS, error, retry_after: Some(seconds) }
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            error,
+            retry_after: Some(seconds),
+            challenge: Challenge::default(),
+        }
     }
 }
 
@@ -55,17 +73,23 @@ impl From<OAuthError> for Refused {
             ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self { status, error, retry_after: None }
+        Self { status, error, retry_after: None, challenge: Challenge::default() }
     }
 }
 
 impl Refused {
-    /// The HTTP answer. A 401 names a scheme because RFC 9110 §15.5.2 wants one; no scheme stands for private_key_jwt.
+    /// The HTTP answer.
     pub(super) fn response(&self) -> Response {
         let mut response = json(self.status, self.error.body());
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static(match self.challenge {
+                    Challenge::Bearer => "Bearer",
+                    Challenge::Basic => r#"Basic realm="hilum", charset="UTF-8""#,
+                }),
+            );
         }
         let retry = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => Some(1),
@@ -95,11 +119,19 @@ pub(super) async fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// The parts of a request that are recorded.
+/// Where a request came from: what is recorded of it, and the certificate its connection was opened with.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) peer: SocketAddr,
     pub(super) agent: String,
+    /// As the listener saw it in the handshake; no header says so (NEG-008).
+    pub(super) certificate: Option<ClientCertificate>,
+}
+
+/// What a request carries: its body, and its `Authorization` header if there is one.
+pub(super) struct Sent {
+    pub(super) bytes: Bytes,
+    pub(super) authorization: Option<String>,
 }
 
 /// Who is on the line.
@@ -107,36 +139,35 @@ pub(super) fn origin(request: &Request<Body>) -> Origin {
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let peer = request.extensions().get::<Peer>().map_or(unknown, |Peer(peer)| *peer);
     let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    Origin { peer, agent: agent.chars().take(AGENT_CHARS_MAX).collect() }
+    let certificate = request.extensions().get::<ClientCertificate>().cloned();
+    Origin { peer, agent: agent.chars().take(AGENT_CHARS_MAX).collect(), certificate }
 }
 
 /// Reads the body if it is of the media type, within `most` bytes and ten seconds.
-pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Result<Bytes, Refused> {
+pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Result<Sent, Refused> {
     let invalid = |says: &str| Refused::new(ErrorCode::InvalidRequest, says);
-    if let Some(answer) = second_method(request.headers()) {
-        return Err(answer);
-    }
+    let authorization = authorization(request.headers())?;
     if !is(request.headers(), media) {
         let status =
             if media == "application/json" { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
         let error = OAuthError::new(ErrorCode::InvalidRequest, format!("the content type must be {media}"));
-        return Err(Refused { status, error, retry_after: None });
+        return Err(Refused { status, ..Refused::from(error) });
     }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Ok(bytes)) => Ok(Sent { bytes, authorization }),
         Ok(Err(_)) => Err(invalid("the request body is too long or was cut off")),
         Err(_) => Err(invalid("the request body took too long")),
     }
 }
 
-/// An `Authorization` header is a second way to authenticate, and none that is offered (TK-11).
-fn second_method(headers: &HeaderMap) -> Option<Refused> {
-    headers.contains_key(AUTHORIZATION).then(|| {
-        Refused::new(
-            ErrorCode::InvalidClient,
-            "authenticate by private_key_jwt in the body, without an Authorization header",
-        )
-    })
+/// The one `Authorization` header. Two are two methods, and one that is no text is a proof that cannot be read.
+fn authorization(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(value.to_str().unwrap_or_default().to_owned())),
+        (Some(_), Some(_)) => Err(Refused::new(ErrorCode::InvalidRequest, "send one Authorization header at most")),
+    }
 }
 
 fn is(headers: &HeaderMap, media: &str) -> bool {

@@ -47,7 +47,7 @@ impl Service {
     async fn mint_ticket(&self, tenant: &Tenant, request: Request<Body>) -> Result<Value, Refused> {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/launch", origin(&request))?;
         let read = match body(request, "application/json", LAUNCH_BYTES_MAX).await {
-            Ok(bytes) => LaunchRequest::read(&bytes).map_err(Refused::from_request),
+            Ok(sent) => LaunchRequest::read(&sent.bytes, sent.authorization.as_deref()).map_err(Refused::from_request),
             Err(refused) => Err(refused),
         };
         let request = match read {
@@ -150,7 +150,7 @@ impl Service {
         let (patients_per_hour, patients_per_day) = (limits.patients_per_hour, limits.patients_per_day);
         let mint = Mint { assertion: used, ticket: row, patients_per_hour, patients_per_day };
         self.store.mint(mint).await.map_err(|why| store_failed(&why))?.map_err(refusal_of)?;
-        let mut record = trace.record(Kind::LaunchMint, Outcome::Success, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(Kind::LaunchMint, Outcome::Success, &caller.integration, caller.jti());
         trace::stands_on(&mut record, standing);
         record.object.status = 201;
         record.phi.patients = vec![patient.to_string()];

@@ -63,7 +63,7 @@ impl Service {
     ) -> Result<Asked, Refused> {
         let trace = Trace::new(tenant.id.as_str(), line, origin(&request))?;
         let read = match body(request, FORM, FORM_BYTES_MAX).await {
-            Ok(bytes) => TokenQuestion::read(&bytes).map_err(Refused::from),
+            Ok(sent) => TokenQuestion::read(&sent.bytes, sent.authorization.as_deref()).map_err(Refused::from),
             Err(refused) => Err(refused),
         };
         let question = match read {
@@ -98,7 +98,7 @@ impl Service {
     async fn revoke_token(&self, tenant: &Tenant, request: Request<Body>) -> Result<(), Refused> {
         let Asked { trace, caller, token, .. } =
             self.asked(tenant, "POST oauth/revoke", Kind::TokenRevoke, request).await?;
-        let mut record = trace.record(Kind::TokenRevoke, Outcome::Success, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(Kind::TokenRevoke, Outcome::Success, &caller.integration, caller.jti());
         record.object.status = 200;
         match token {
             Some(token) => {
@@ -120,8 +120,7 @@ impl Service {
             self.asked(tenant, "POST oauth/introspect", Kind::TokenIntrospect, request).await?;
         let snapshot = self.registry.snapshot();
         let token = token.filter(|token| self.standing(&snapshot, &token.session, now).is_ok());
-        let mut record =
-            trace.record(Kind::TokenIntrospect, Outcome::Success, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(Kind::TokenIntrospect, Outcome::Success, &caller.integration, caller.jti());
         record.object.status = 200;
         if let Some(token) = &token {
             trace::about(&mut record, &token.session);

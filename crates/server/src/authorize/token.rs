@@ -26,7 +26,7 @@ use store::{Issue, IssueRefusal, NewSession, UsedAssertion};
 
 use super::alarm;
 use super::bind::bind;
-use super::client::{Caller, NotAuthenticated, refused};
+use super::client::{Caller, NotAuthenticated, refused, refused_by};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
 use super::shown::{self, Shown};
@@ -122,7 +122,7 @@ impl Service {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/token", origin(&request))?;
         let headers = request.headers().clone();
         let read = match body(request, FORM, form::FORM_BYTES_MAX).await {
-            Ok(bytes) => TokenRequest::read(&bytes).map_err(Refused::from_request),
+            Ok(sent) => TokenRequest::read(&sent.bytes, sent.authorization.as_deref()).map_err(Refused::from_request),
             Err(refused) => Err(refused),
         };
         let request = match read {
@@ -164,7 +164,7 @@ impl Service {
             return Err(Refused::unavailable("this node has lost touch with its store"));
         }
         let snapshot = self.registry.snapshot();
-        let why = match self.authenticate(tenant, &snapshot, proof, now).await {
+        let why = match self.authenticate(tenant, &snapshot, proof, trace.from().certificate.as_ref(), now).await {
             Ok(caller) => return Ok(caller),
             Err(NotAuthenticated::ForeignKey(caller)) => {
                 let mut denied = Denied::new(Reason::ClientInvalid, ErrorCode::InvalidClient, "");
@@ -177,11 +177,16 @@ impl Service {
                 self.alarm(trace, &client, alarm::FOREIGN_CLIENT);
                 "a client of another tenant"
             }
+            Err(NotAuthenticated::SecretExpired(client)) => {
+                self.alarm(trace, &client, alarm::SECRET_EXPIRED);
+                "a secret after its end"
+            }
+            Err(NotAuthenticated::Failed(why)) => return Err(Refused::unavailable(why)),
             Err(NotAuthenticated::Because(why)) => why,
         };
         tracing::info!(tenant = %tenant.id, why, "client authentication failed");
         self.audit.count_unauthenticated(&tenant.id, Reason::ClientInvalid, trace.from().peer);
-        Err(refused())
+        Err(refused_by(proof))
     }
 
     /// Records a refusal and uses its assertion up; a replayed one is told from the rest by nothing but `invalid_client`.
@@ -209,7 +214,7 @@ impl Service {
         if let Some(code) = denied.alarm.or_else(|| alarm::of(kind, denied.reason)) {
             self.alarm(trace, &caller.integration.id, code);
         }
-        let mut record = trace.record(kind, Outcome::Denied, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(kind, Outcome::Denied, &caller.integration, caller.jti());
         if let Some(standing) = &denied.standing {
             trace::stands_on(&mut record, standing);
         }
@@ -323,7 +328,7 @@ impl Service {
             Err(NotProved::Nothing) => Outcome::Denied,
             Err(NotProved::Failed) => Outcome::Failed,
         };
-        let mut record = trace.record(Kind::RelationshipCheck, outcome, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(Kind::RelationshipCheck, outcome, &caller.integration, caller.jti());
         trace::stands_on(&mut record, &standing);
         record.object.kind = rule.evidence.name().to_owned();
         record.phi.patients = vec![patient.to_string()];
@@ -428,7 +433,7 @@ impl Service {
             Ok(Err(refusal)) => return Err(failed(refusal_of(refusal), unused(&used))),
             Err(why) => return Err(failed(store_failed(&why), used)),
         };
-        let mut record = trace.record(Kind::TokenIssue, Outcome::Success, &caller.integration, &caller.assertion.jti);
+        let mut record = trace.record(Kind::TokenIssue, Outcome::Success, &caller.integration, caller.jti());
         trace::stands_on(&mut record, &launch.standing);
         trace::about(&mut record, &session);
         trace::asked(&mut record, request.scope.as_deref());
@@ -495,7 +500,7 @@ impl Service {
 impl Refused {
     /// A request that could not even be read. A missing or mistyped assertion is 400: nobody's authentication failed yet.
     pub(super) fn from_request(error: oauth::OAuthError) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, error, retry_after: None }
+        Self { status: StatusCode::BAD_REQUEST, ..Self::from(error) }
     }
 }
 
