@@ -65,6 +65,16 @@ pub enum Kind {
     FhirTransaction,
     /// A step of a bulk export.
     FhirExport,
+    /// A person allowed or denied an app, or its request was refused before they were asked.
+    Authorize,
+    /// A person signed in, or was not let in.
+    SignIn,
+    /// A person signed out.
+    SignOut,
+    /// Patients were shown to a person who picks one.
+    PatientsShown,
+    /// The EHR launched an app, or tried to.
+    EhrLaunch,
 }
 
 /// Which step of an action a record is.

@@ -259,6 +259,22 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Whether everything this clause grants is granted by `wide` too. A label that a clause names is a permit of its own, which a wider
+    /// clause without it does not give.
+    #[must_use]
+    pub fn is_within(&self, wide: &Self) -> bool {
+        let holds = |pair| self.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
+        let named = |pair| wide.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
+        let mut labels = self.filter.iter().flat_map(|filter| &filter.pairs).filter(|(name, _)| name == "_security");
+        labels.all(named)
+            && self.level == wide.level
+            && (wide.resource == ResourceMatch::Every || wide.resource == self.resource)
+            && wide.actions.contains(self.actions)
+            && wide.filter.iter().flat_map(|filter| &filter.pairs).all(holds)
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let level = match self.level {

@@ -27,6 +27,31 @@ impl Granted {
     }
 }
 
+/// What a refresh may have of a granted scope (RFC 6749 §6): each clause within one that was granted, each word among those that were.
+///
+/// # Errors
+/// [`ScopeRefusal::Wider`] naming what was not granted.
+pub fn within(granted: &str, asked: &str) -> Result<Granted, ScopeRefusal> {
+    let have = RequestedScope::read_all(granted)?;
+    let mut scopes = Vec::new();
+    let mut words = Vec::new();
+    for item in RequestedScope::read_all(asked)? {
+        match item {
+            RequestedScope::Fhir(scope) => {
+                let fits = have.iter().any(|had| matches!(had, RequestedScope::Fhir(had) if scope.is_within(had)));
+                if !fits {
+                    return Err(ScopeRefusal::Wider { scope: scope.to_string() });
+                }
+                scopes.push(scope);
+            }
+            RequestedScope::Word(word) if have.contains(&item) => words.push(word),
+            RequestedScope::Word(word) => return Err(ScopeRefusal::Wider { scope: word.as_str().to_owned() }),
+            RequestedScope::Unknown(scope) => return Err(ScopeRefusal::Wider { scope }),
+        }
+    }
+    Ok(Granted::with_words(ScopeSet(scopes), &words))
+}
+
 /// The words that were asked.
 #[must_use]
 pub fn words(asked: &[RequestedScope]) -> Vec<ScopeWord> {
@@ -50,6 +75,12 @@ pub enum ScopeRefusal {
         scope: String,
         /// The class.
         class: &'static str,
+    },
+    /// More than was granted.
+    #[error("`{scope}` was not granted; a refresh asks for the same scope or less")]
+    Wider {
+        /// The offending clause or word.
+        scope: String,
     },
     /// Neither a scope nor a task was named.
     #[error("name the scope, or a task by `launch` or `authorization_details`")]

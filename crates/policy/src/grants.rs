@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::{Actions, Integration, Level, ResourceMatch, Scope, Session, Subject, TaskProfile};
+use domain::{Actions, Class, Integration, Level, ResourceMatch, Scope, Session, Subject, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
@@ -61,8 +61,8 @@ impl Grants {
         Self { clauses: Vec::new(), expected: none, shared: none, labels: BTreeSet::new(), guard: None }
     }
 
-    /// Clauses of the level that the subject has, and no others: `patient/` for a patient, which others never widen (SC-07),
-    /// `system/` for a population.
+    /// Clauses of the level that the subject has, and no others: `patient/` for a patient, which others never widen (SC-07), and `user/`
+    /// beside it for a clinician's app; `system/` for a population.
     pub(crate) fn new(
         integration: &Integration,
         profile: &TaskProfile,
@@ -70,21 +70,23 @@ impl Grants {
         rules: &TenantRules,
         guard: Option<Arc<dyn Guard>>,
     ) -> Self {
-        let level = match session.subject {
+        let fits = |level: Level| match session.subject {
+            // What a clinician may see of this patient (S1-10); whom they see at all was settled when the session started.
+            Subject::Patient(_) | Subject::Surrogate(_) if level == Level::User => integration.class == Class::ClinicianApp,
             // A surrogate is denied before any clause is looked at.
-            Subject::Patient(_) | Subject::Surrogate(_) => Level::Patient,
-            Subject::Cohort => Level::System,
+            Subject::Patient(_) | Subject::Surrogate(_) => level == Level::Patient,
+            Subject::Cohort => level == Level::System,
         };
         let mut clauses: Vec<Clause> = Vec::new();
         for (index, asked) in (0u32..).zip(&session.scopes.0) {
-            if asked.level != level || integration.class.check_scope(asked).is_err() {
+            if !fits(asked.level) || integration.class.check_scope(asked).is_err() {
                 continue;
             }
             for allowed in &profile.scopes.0 {
                 let Some(scope) = asked.intersect(allowed) else { continue };
                 // A clause within another adds nothing; without it, more searches can say the whole scope (SR-30).
-                if !clauses.iter().any(|known| is_within(&scope, &known.scope)) {
-                    clauses.retain(|known| !is_within(&known.scope, &scope));
+                if !clauses.iter().any(|known| scope.is_within(&known.scope)) {
+                    clauses.retain(|known| !known.scope.is_within(&scope));
                     clauses.push(Clause { index, scope });
                 }
             }
@@ -142,20 +144,6 @@ impl Grants {
             })
             .map(|clause| clause.index)
     }
-}
-
-/// Whether everything `narrow` grants is granted by `wide` too. A label that a clause names is a permit of its own, which
-/// a wider clause without it does not give.
-fn is_within(narrow: &Scope, wide: &Scope) -> bool {
-    let holds = |pair| narrow.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
-    let named = |pair| wide.filter.as_ref().is_some_and(|filter| filter.pairs.contains(pair));
-    let mut labels = narrow.filter.iter().flat_map(|filter| &filter.pairs).filter(|(name, _)| name == "_security");
-    if !labels.all(named) {
-        return false;
-    }
-    (wide.resource == ResourceMatch::Every || wide.resource == narrow.resource)
-        && wide.actions.contains(narrow.actions)
-        && wide.filter.iter().flat_map(|filter| &filter.pairs).all(holds)
 }
 
 fn is_outside(kind: ResourceType) -> bool {

@@ -31,6 +31,11 @@ const KINDS: &[(u8, &str, Kind)] = &[
     (25, "fhir.operation", Kind::FhirOperation),
     (26, "fhir.transaction", Kind::FhirTransaction),
     (27, "fhir.export", Kind::FhirExport),
+    (29, "authorize", Kind::Authorize),
+    (30, "sign-in", Kind::SignIn),
+    (31, "sign-out", Kind::SignOut),
+    (32, "patients.shown", Kind::PatientsShown),
+    (33, "ehr.launch", Kind::EhrLaunch),
 ];
 
 impl Kind {

@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use vault::RootKey;
 
 use crate::audit::Audit;
+use crate::authorize::cors::{self, CrossOrigin};
 use crate::authorize::{self, Authorize};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The upstream's credentials cannot be read.
     #[error("broker: {0}")]
     Broker(#[from] crate::broker::OpenBrokerError),
+    /// People cannot sign in as configured.
+    #[error(transparent)]
+    Authorize(#[from] crate::authorize::OpenAuthorizeError),
     /// A listener cannot start.
     #[error("{0}")]
     Listen(#[from] ListenError),
@@ -123,7 +127,8 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
         audit.clone(),
         broker.clone(),
         clock.clone(),
-    );
+    )?;
+    let idle_clock = clock.clone();
     let gate = Arc::new(Gate::new(
         clock,
         registry.clone(),
@@ -141,7 +146,8 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(serve_public(public, Arc::clone(&parts.gate), authorize.router(), stopped.clone())),
-        tokio::spawn(serve_admin(admin, parts.clone(), stopped)),
+        tokio::spawn(serve_admin(admin, parts.clone(), stopped.clone())),
+        tokio::spawn(authorize::end_idle(parts.store.clone(), parts.registry.clone(), idle_clock, stopped)),
     ];
     Ok(Running { public: public_at, admin: admin_at, parts, stop, tasks })
 }
@@ -158,6 +164,32 @@ async fn serve_public(listener: Listener, gate: Arc<Gate>, oauth: axum::Router, 
 
 /// The gate is routed from the raw path; everything else may be decoded and goes to the router.
 async fn public(
+    gate: &Gate,
+    oauth: axum::Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<PublicBody> {
+    let page = page_of(gate, &request);
+    if let Some(answer) = page.as_ref().and_then(CrossOrigin::preflight) {
+        return answer.map(Either::Right);
+    }
+    let mut answer = routed_or_gated(gate, oauth, request, peer).await;
+    if let Some(page) = page {
+        page.mark(answer.headers_mut());
+    }
+    answer
+}
+
+/// What a request of a page of another origin may have, where scripts call at all (D-11).
+fn page_of<B>(gate: &Gate, request: &Request<B>) -> Option<CrossOrigin> {
+    let (tenant, below) = request.uri().path().strip_prefix('/')?.split_once('/')?;
+    if !cors::for_scripts(below) {
+        return None;
+    }
+    CrossOrigin::of(&gate.registry, &tenant.parse().ok()?, request)
+}
+
+async fn routed_or_gated(
     gate: &Gate,
     oauth: axum::Router,
     request: Request<Incoming>,

@@ -26,6 +26,10 @@ pub(super) const FOREIGN_CLIENT: &str = "client-of-another-tenant";
 const REPLAYED: &str = "assertion-replayed";
 /// The right secret after the end of its exception (S2-14).
 pub(super) const SECRET_EXPIRED: &str = "client-secret-expired";
+/// An authorization code came a second time (TK-08).
+pub(super) const CODE_REPLAYED: &str = "code-replayed";
+/// A refresh token came a second time (RF-08).
+pub(super) const REFRESH_REPLAYED: &str = "refresh-replayed";
 /// The distinct patients of an hour or a day are used up.
 const PATIENTS_SPENT: &str = "patient-budget-spent";
 /// A launcher asked for what it may not start.
@@ -80,6 +84,8 @@ impl Service {
             FOREIGN_CLIENT => "a client of another tenant was named here",
             SECRET_EXPIRED => "still uses its secret, whose exception has ended",
             REPLAYED => "sent an assertion a second time",
+            CODE_REPLAYED => "brought an authorization code a second time; its session was ended",
+            REFRESH_REPLAYED => "brought a refresh token a second time; its session was ended",
             PATIENTS_SPENT => "asked for more distinct patients in an hour or a day than its approval allows",
             _ => "a launcher asked for a task, a client or an environment that it may not start",
         };

@@ -47,7 +47,7 @@ pub(super) async fn authorize(
     let now = service.clock.now();
     let text = match *request.method() {
         Method::POST => match body(request, FORM, AUTHORIZATION_BYTES_MAX).await {
-            Ok(bytes) => bytes.to_vec(),
+            Ok(sent) => sent.bytes.to_vec(),
             Err(refused) => return Stop::Page(Refusal::Request, refused.error.description).response(tenant),
         },
         _ => request.uri().query().unwrap_or_default().as_bytes().to_vec(),
@@ -201,7 +201,7 @@ impl Service {
             request,
         };
         let handle = self.give(tenant, OnceKind::Waiting, &waiting, WAITING_MILLIS, now).await?;
-        let mut response = Box::pin(self.advance(tenant, browser, &handle, &waiting, now)).await?;
+        let mut response = Box::pin(self.advance(tenant, browser, &handle, waiting, now)).await?;
         browser::set(response.headers_mut(), cookie);
         Ok(response)
     }
@@ -286,8 +286,9 @@ pub(super) async fn push(
 impl Service {
     async fn push_request(&self, tenant: &Tenant, request: Request<Body>) -> Result<serde_json::Value, Refused> {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/par", origin(&request))?;
-        let bytes = body(request, FORM, oauth::form::FORM_BYTES_MAX).await?;
-        let proof = oauth::request::read_client(&bytes).map_err(Refused::from_request)?;
+        let sent = body(request, FORM, oauth::form::FORM_BYTES_MAX).await?;
+        let bytes = sent.bytes;
+        let proof = oauth::request::read_client(&bytes, sent.authorization.as_deref()).map_err(Refused::from_request)?;
         let now = self.clock.now();
         let caller = self.caller(tenant, &trace, &proof, now).await?;
         match self.store.use_assertion(caller.used()).await {

@@ -16,7 +16,7 @@ use oauth::authorization::{AuthorizationRequest, Prompt, answer_uri};
 use oauth::scope::{Granted, ScopeRefusal};
 use store::OnceKind;
 
-use super::begin::{embedding, personal_record};
+use super::begin::personal_record;
 use super::browser::Browser;
 use super::handles::{Fault, Used};
 use super::http::{body, no_tenant, origin};
@@ -168,10 +168,10 @@ pub(super) async fn page_form<T>(
     request: Request<Body>,
     read: impl Fn(&[u8]) -> Result<T, InvalidPageForm>,
 ) -> Result<T, Stop> {
-    let bytes = body(request, FORM, PAGE_FORM_BYTES_MAX)
+    let sent = body(request, FORM, PAGE_FORM_BYTES_MAX)
         .await
         .map_err(|refused| Stop::Page(Refusal::Request, refused.error.description))?;
-    read(&bytes).map_err(|why| Stop::Page(Refusal::Request, why.to_string()))
+    read(&sent.bytes).map_err(|why| Stop::Page(Refusal::Request, why.to_string()))
 }
 
 impl Service {
@@ -202,7 +202,7 @@ impl Service {
         tenant: &Tenant,
         browser: &Browser,
         handle: &str,
-        waiting: &Waiting,
+        waiting: Waiting,
         now: Millis,
     ) -> Result<Response, Stop> {
         let standing = self
@@ -210,7 +210,7 @@ impl Service {
             .snapshot()
             .standing(&waiting.approval, now)
             .map_err(|_| Stop::page(Refusal::Interaction))?;
-        let step = Step { handle: handle.to_owned(), waiting: waiting.clone(), standing };
+        let step = Step { handle: handle.to_owned(), waiting, standing };
         self.next(tenant, browser, &step, now).await
     }
 
@@ -439,14 +439,16 @@ impl Service {
         let granted = granted(&step.standing, &step.waiting.request)?;
         let kept = oauth::choice::keep(&granted.scopes, &form.ticked)
             .map_err(|why| Stop::Page(Refusal::Forged, why.to_string()))?;
-        let used = self.take::<Waiting>(tenant, OnceKind::Waiting, &step.handle, now).await?;
-        if !matches!(used, Used::Now(_)) {
+        let Used::Now(waiting) = self.take::<Waiting>(tenant, OnceKind::Waiting, &step.handle, now).await? else {
             return Err(Stop::page(Refusal::Interaction));
-        }
+        };
         if form.decision == Decision::Deny || kept.is_empty() {
+            if let Some(context) = waiting.context {
+                self.broker.discard_grant(&tenant.id, context.grant).await;
+            }
             return Err(step.back(ErrorCode::AccessDenied, "the person did not allow it"));
         }
-        let code = self.code(tenant, step, kept, person, sign_in, patient)?;
+        let code = self.code(step, waiting, kept, person, sign_in, patient)?;
         let mut record = personal_record(trace, Kind::Authorize, Outcome::Success, &step.standing);
         record.actor.person = code.person.recorded();
         record.actor.session = Some(code.session);
@@ -461,26 +463,25 @@ impl Service {
 
     fn code(
         &self,
-        tenant: &Tenant,
         step: &Step,
+        waiting: Waiting,
         scopes: ScopeSet,
         person: Person,
         sign_in: [u8; 32],
         patient: Id,
     ) -> Result<Code, Stop> {
-        debug_assert!(step.client().tenant == tenant.id);
-        let words = words(&step.waiting.request, step.client().class, &step.waiting, &person);
+        let words = words(&waiting.request, step.client().class, &waiting, &person);
         let session = SessionId(random().map_err(|_| Fault("the random source failed"))?);
         Ok(Code {
-            request: step.waiting.request.clone(),
-            approval: step.waiting.approval,
+            request: waiting.request,
+            approval: waiting.approval,
             session,
             scope: Granted::with_words(scopes, &words).text,
             access: access(&words),
             person,
             sign_in,
             patient,
-            context: step.waiting.context.clone(),
+            context: waiting.context,
         })
     }
 }
@@ -489,9 +490,4 @@ impl Service {
 fn host_of(uri: &str) -> &str {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     rest.split(['/', '?', ':']).next().filter(|host| !host.is_empty()).unwrap_or(uri)
-}
-
-/// The embedding of a step's client, for the cookies set on the way.
-pub(super) fn embedding_of(client: &Integration) -> super::browser::Embedding {
-    embedding(client)
 }

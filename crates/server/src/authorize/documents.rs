@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
@@ -48,13 +49,60 @@ fn scopes(service: &Service, tenant: &Tenant) -> Vec<String> {
 /// `GET /{tenant}/fhir/.well-known/smart-configuration`
 pub(super) async fn smart_configuration(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    public(discovery::smart_configuration(&tenant.endpoints, &scopes(&service, tenant)))
+    public(discovery::smart_configuration(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant)))
 }
 
 /// `GET /.well-known/oauth-authorization-server/{tenant}`
 pub(super) async fn authorization_server(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    public(discovery::authorization_server(&tenant.endpoints, &scopes(&service, tenant)))
+    public(discovery::authorization_server(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant)))
+}
+
+/// `GET /{tenant}/.well-known/openid-configuration`
+pub(super) async fn openid_configuration(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
+    let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
+    discovery::openid_configuration(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant))
+        .map_or_else(no_tenant, public)
+}
+
+/// Where the style document is. Its name is that of its content, so that an address never changes its meaning (CX-04).
+pub(super) fn style_url(tenant: &Tenant) -> String {
+    format!("{}/{}", tenant.endpoints.oauth("style"), style_name())
+}
+
+fn style_name() -> String {
+    let digest = digest::digest(&digest::SHA256, STYLE.as_bytes());
+    format!("{}.json", crate::hex::hex(digest.as_ref().get(..8).unwrap_or_default()))
+}
+
+/// Colours and measures of our own pages, for apps that want to look at home (SMART, "context-style").
+const STYLE: &str = r##"{"color_background":"#ffffff","color_error":"#b3261e","color_highlight":"#0b5cad","color_modal_backdrop":"#0b1f33","color_success":"#1b6e3c","color_text":"#14202b","dim_border_radius":"6px","dim_font_size":"16px","dim_spacing_size":"16px","font_family_body":"system-ui, sans-serif","font_family_heading":"system-ui, sans-serif"}"##;
+
+/// `GET /{tenant}/oauth/style/{name}`
+pub(super) async fn style(
+    State(service): State<Arc<Service>>,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Response {
+    if service.tenant(&tenant).is_none() || name != style_name() {
+        return no_tenant();
+    }
+    let mut response = public(STYLE.to_owned());
+    let immutable = HeaderValue::from_static("public, max-age=31536000, immutable");
+    response.headers_mut().insert(CACHE_CONTROL, immutable);
+    response
+}
+
+/// `GET /{tenant}/broker/ehr/jwks`: keys that verify our assertions at the EHR that launches apps here; never the keys above.
+pub(super) async fn ehr_jwks(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
+    let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
+    service.broker.ehr_jwks(&tenant.id).map_or_else(no_tenant, public)
+}
+
+/// `GET /{tenant}/broker/identity/jwks`: keys that verify our assertions at the identity provider.
+pub(super) async fn identity_jwks(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
+    let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
+    let Some(provider) = &tenant.provider else { return no_tenant() };
+    public(serde_json::json!({ "keys": provider.public_keys() }).to_string())
 }
 
 /// `GET /.well-known/oauth-protected-resource/{tenant}/fhir`

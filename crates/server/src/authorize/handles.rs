@@ -75,12 +75,25 @@ impl Service {
         life: Millis,
         now: Millis,
     ) -> Result<String, Fault> {
-        let (handle, hash) = fresh()?;
-        let sealed = self.sealed(tenant, label(kind), value)?;
-        let new =
-            NewOnce { hash, tenant: tenant.id.clone(), kind, sealed, created_at: now, expires_at: now + life };
-        self.store.put_once(&new).await.map_err(|why| store_failed(&why))?;
+        let (handle, _) = fresh()?;
+        self.give_as(tenant, kind, &handle, value, life, now).await?;
         Ok(handle)
+    }
+
+    /// The same under a random name that was made elsewhere.
+    pub(super) async fn give_as<T: Serialize>(
+        &self,
+        tenant: &Tenant,
+        kind: OnceKind,
+        handle: &str,
+        value: &T,
+        life: Millis,
+        now: Millis,
+    ) -> Result<(), Fault> {
+        let hash = hash(handle).ok_or(Fault("a name has not the form of a handle"))?;
+        let sealed = self.sealed(tenant, label(kind), value)?;
+        let new = NewOnce { hash, tenant: tenant.id.clone(), kind, sealed, created_at: now, expires_at: now + life };
+        self.store.put_once(&new).await.map_err(|why| store_failed(&why))
     }
 
     /// What a handle stands for, if it may still be used.

@@ -4,19 +4,35 @@
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
 mod alarm;
+mod begin;
 mod bind;
+mod browser;
 mod client;
+mod code;
+mod consent;
+pub(crate) mod cors;
 mod documents;
+mod ehr_launch;
+mod expiry;
 mod export;
+mod grants;
+mod handles;
 mod http;
 mod launch;
+mod launched;
 pub mod pages;
+pub(crate) mod patients;
+mod people;
 mod probe;
 mod question;
+mod refresh;
 mod shown;
+mod sign_in;
+mod start;
 mod token;
 mod tokens;
 mod trace;
+mod waiting;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,12 +41,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 use domain::{Millis, Reason, Session, TenantId};
-use oauth::discovery::Endpoints;
+use oauth::discovery::{Endpoints, Offers};
 use store::Store;
 
 use self::alarm::Alarms;
 use self::client::Clients;
+pub use self::expiry::{end_idle, end_idle_now};
+pub(crate) use self::patients::PatientRule;
 use self::probe::LookUps;
+use self::sign_in::Tries;
 pub use self::tokens::{TokenRefusal, VerifiedTokens};
 use crate::audit::Audit;
 use crate::broker::Broker;
@@ -38,7 +57,8 @@ use crate::clock::Clock;
 use crate::keys::KeyRing;
 use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
-use crate::settings::TenantSettings;
+use crate::identity::{FhirUser, IdentityProvider};
+use crate::settings::{EhrSettings, PeopleSettings, SignIn, TenantSettings};
 use crate::surrogates::SurrogateTable;
 
 /// Label under which a session row's patient is sealed.
@@ -71,6 +91,7 @@ struct Service {
     look_ups: LookUps,
     alarms: Alarms,
     surrogates: SurrogateTable,
+    tries: Tries,
 }
 
 /// One tenant as the authorization server sees it.
@@ -79,11 +100,79 @@ struct Tenant {
     name: String,
     endpoints: Endpoints,
     token_endpoint: String,
+    people: PeopleSettings,
+    /// Where its people sign in, if that is an identity provider.
+    provider: Option<IdentityProvider>,
+    /// Whose patients a clinician may pick from.
+    patient_rule: Option<PatientRule>,
+    ehr: Option<EhrSettings>,
+}
+
+impl Tenant {
+    fn open(settings: &TenantSettings, broker: &Broker, clock: &Clock) -> Result<Self, OpenAuthorizeError> {
+        let tenant = || settings.id.clone();
+        let provider = match &settings.people.sign_in {
+            SignIn::Oidc(oidc) => {
+                let open = IdentityProvider::open(oidc, broker.outbound().clone(), clock.clone());
+                let open = open.map_err(|why| OpenAuthorizeError::Identity { tenant: tenant(), why })?;
+                Some(open.below(&settings.upstream.fhir))
+            }
+            SignIn::Nowhere | SignIn::Demo(_) => None,
+        };
+        let rule = settings.people.patients.as_deref().map(PatientRule::read).transpose();
+        Ok(Self {
+            id: tenant(),
+            name: settings.name.clone(),
+            endpoints: Endpoints { issuer: settings.issuer(), fhir_base: settings.fhir_base() },
+            token_endpoint: settings.token_endpoint(),
+            people: settings.people.clone(),
+            provider,
+            patient_rule: rule.map_err(|why| OpenAuthorizeError::Patients { tenant: tenant(), why })?,
+            ehr: settings.ehr.clone(),
+        })
+    }
+
+    /// What its discovery documents may promise.
+    fn offers(&self) -> Offers {
+        let standalone = match self.people.sign_in {
+            SignIn::Nowhere => false,
+            SignIn::Oidc(_) | SignIn::Demo(_) => true,
+        };
+        Offers { standalone, ehr: self.ehr.is_some() }
+    }
+
+    /// A person's resource as this tenant's clients read it.
+    fn absolute(&self, user: &FhirUser) -> String {
+        format!("{}/{user}", self.endpoints.fhir_base)
+    }
+}
+
+/// The authorization server cannot be opened. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenAuthorizeError {
+    /// The identity provider's settings cannot be used.
+    #[error("tenant `{tenant}`: identity provider: {why}")]
+    Identity {
+        /// Whose.
+        tenant: TenantId,
+        /// What is wrong.
+        why: crate::identity::OpenIdentityError,
+    },
+    /// The rule for a clinician's patients cannot be used.
+    #[error("tenant `{tenant}`: people.patients: {why}")]
+    Patients {
+        /// Whose.
+        tenant: TenantId,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Authorize {
     /// An authorization server for `tenants`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`OpenAuthorizeError`] says which setting cannot be used.
     pub fn new(
         tenants: &[TenantSettings],
         store: Store,
@@ -92,21 +181,14 @@ impl Authorize {
         audit: Audit,
         broker: Broker,
         clock: Clock,
-    ) -> Self {
+    ) -> Result<Self, OpenAuthorizeError> {
         let tokens = Arc::new(VerifiedTokens::new(tenants, keys.clone()));
         let tenants = tenants
             .iter()
             .map(|settings| {
-                let endpoints = Endpoints { issuer: settings.issuer(), fhir_base: settings.fhir_base() };
-                let tenant = Tenant {
-                    id: settings.id.clone(),
-                    name: settings.name.clone(),
-                    token_endpoint: settings.token_endpoint(),
-                    endpoints,
-                };
-                (settings.id.to_string(), tenant)
+                Ok((settings.id.to_string(), Tenant::open(settings, &broker, &clock)?))
             })
-            .collect();
+            .collect::<Result<_, OpenAuthorizeError>>()?;
         let clients = Clients::new(broker.clone());
         let (look_ups, alarms) = (LookUps::default(), Alarms::default());
         let surrogates = SurrogateTable::new(store.clone(), keys.clone());
@@ -125,8 +207,9 @@ impl Authorize {
             look_ups,
             alarms,
             surrogates,
+            tries: Tries::default(),
         };
-        Self(Arc::new(service))
+        Ok(Self(Arc::new(service)))
     }
 
     /// The verifier of access tokens, for the gate.
@@ -149,9 +232,26 @@ impl Authorize {
             .route("/{tenant}/oauth/revoke", post(question::revoke))
             .route("/{tenant}/oauth/introspect", post(question::introspect))
             .route("/{tenant}/oauth/launch", post(launch::launch))
+            .route("/{tenant}/oauth/par", post(begin::push))
+            .route("/{tenant}/oauth/authorize", get(begin::authorize).post(begin::authorize))
+            .route("/{tenant}/oauth/continue", get(consent::proceed))
+            .route("/{tenant}/oauth/patient", post(consent::pick))
+            .route("/{tenant}/oauth/consent", post(consent::decide))
+            .route("/{tenant}/oauth/sign-in", post(sign_in::sign_in))
+            .route("/{tenant}/oauth/sign-out", post(sign_in::sign_out))
+            .route("/{tenant}/oauth/signed-out", get(sign_in::signed_out))
+            .route("/{tenant}/oauth/back-channel-logout", post(sign_in::back_channel))
+            .route("/{tenant}/oauth/callback/idp", get(sign_in::came_back))
+            .route("/{tenant}/oauth/launch/{client}", get(ehr_launch::launch))
+            .route("/{tenant}/oauth/callback/ehr", get(ehr_launch::came_back))
+            .route("/{tenant}/oauth/grants", get(grants::show).post(grants::revoke))
             .layer(axum::middleware::map_response(http::no_store))
             .route("/{tenant}/oauth/jwks", get(documents::jwks).options(documents::preflight))
+            .route("/{tenant}/oauth/style/{name}", get(documents::style).options(documents::preflight))
             .route("/{tenant}/broker/upstream/jwks", get(documents::broker_jwks).options(documents::preflight))
+            .route("/{tenant}/broker/ehr/jwks", get(documents::ehr_jwks).options(documents::preflight))
+            .route("/{tenant}/broker/identity/jwks", get(documents::identity_jwks).options(documents::preflight))
+            .route("/{tenant}/.well-known/openid-configuration", public(documents::openid_configuration))
             .route("/{tenant}/fhir/.well-known/smart-configuration", public(documents::smart_configuration))
             .route(
                 "/.well-known/oauth-authorization-server/{tenant}",

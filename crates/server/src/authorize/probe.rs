@@ -267,7 +267,7 @@ fn criteria(rule: &RelationshipRule) -> Option<(Option<Filter>, References)> {
     Some((filter, references))
 }
 
-fn points_to(resource: &Value, kind: ResourceType, name: &str, wanted: &str) -> bool {
+pub(super) fn points_to(resource: &Value, kind: ResourceType, name: &str, wanted: &str) -> bool {
     let Some(param) = fhir::params::find(kind, name) else { return false };
     let fits = |reference: &str| {
         wanted.split(',').any(|wanted| {
@@ -281,7 +281,7 @@ fn points_to(resource: &Value, kind: ResourceType, name: &str, wanted: &str) -> 
     })
 }
 
-fn collect<'a>(value: &'a Value, path: &[&str], out: &mut Vec<&'a Value>) {
+pub(super) fn collect<'a>(value: &'a Value, path: &[&str], out: &mut Vec<&'a Value>) {
     match (value, path.split_first()) {
         (Value::Array(items), _) => items.iter().for_each(|item| collect(item, path, out)),
         (value, None) => out.push(value),

@@ -1,11 +1,12 @@
 //! What the authorization server writes into the ledger.
 
 use domain::audit::{AuditRecord, Kind, Outcome};
-use domain::{Integration, Reason, Session, Subject};
+use domain::{Actor, Integration, Reason, Session, Subject};
 use http::StatusCode;
 
 use super::Service;
 use super::http::{Origin, Refused};
+use super::people::Person;
 use crate::audit::Lane;
 use crate::clock::random;
 use crate::registry::{Standing, role_digest};
@@ -45,6 +46,16 @@ impl Trace {
         record
     }
 
+    /// A record about what a person did, where no integration is known or meant.
+    pub(super) fn personal(&self, kind: Kind, outcome: Outcome) -> AuditRecord {
+        let mut record = AuditRecord::new(&self.tenant, kind, outcome, self.request_id);
+        record.object.interaction = self.request.rsplit('/').next().unwrap_or_default().to_owned();
+        record.phi.request = self.request.to_owned();
+        record.phi.peer = self.from.peer.to_string();
+        record.phi.agent = self.from.agent.clone();
+        record
+    }
+
     /// In which tenant.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant
@@ -61,6 +72,7 @@ impl Trace {
             "POST oauth/launch" => Kind::LaunchDenied,
             "POST oauth/revoke" => Kind::TokenRevoke,
             "POST oauth/introspect" => Kind::TokenIntrospect,
+            "POST oauth/par" => Kind::Authorize,
             _ => Kind::TokenDenied,
         }
     }
@@ -94,6 +106,24 @@ pub(super) fn about(record: &mut AuditRecord, session: &Session) {
         record.phi.patients = vec![patient.to_string()];
     }
     record.phi.scope = session.scopes.to_string();
+}
+
+/// Adds whom a session acts for (UD-12). A patient who uses an app is named in the sealed part alone.
+pub(super) fn acting(record: &mut AuditRecord, person: Option<&Person>, act: &Actor) {
+    if let Some(person) = person {
+        record.actor.person = person.recorded();
+    }
+    for (name, value) in [
+        ("act.sub", &act.sub),
+        ("act.iss", &act.iss),
+        ("act.fhirUser", &act.fhir_user),
+        ("act.subject_role", &act.subject_role),
+        ("act.organization_id", &act.organization_id),
+    ] {
+        if !value.is_empty() {
+            record.phi.attributes.push((name.into(), value.clone()));
+        }
+    }
 }
 
 /// Adds what was answered instead.

@@ -37,7 +37,7 @@ pub(super) struct Told {
 }
 
 /// The context of a launch by the EHR, behind the handle that the app is given.
-#[derive(Clone, serde::Deserialize, serde::Serialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 pub(super) struct Context {
     /// For which app.
     pub(super) client: IntegrationId,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Context {
 }
 
 /// A request that waits for its person.
-#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct Waiting {
     /// What was asked.
     pub(super) request: AuthorizationRequest,
@@ -90,7 +90,7 @@ pub(super) enum Access {
 }
 
 /// What a code stands for.
-#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct Code {
     /// What was asked.
     pub(super) request: AuthorizationRequest,

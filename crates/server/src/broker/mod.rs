@@ -7,6 +7,7 @@ mod backend;
 mod check;
 mod client_keys;
 mod export;
+mod list;
 mod key_file;
 mod signer;
 mod upstream;
@@ -22,6 +23,7 @@ pub use self::client_keys::ClientKeys;
 pub(crate) use self::client_keys::{acceptable, life};
 pub use self::export::{Begun, ExportFileBody, ExportStatus};
 pub(crate) use self::key_file::KeyFile;
+pub use self::list::Listed;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
 use self::upstream::Upstream;
@@ -103,6 +105,7 @@ impl From<UpstreamAnswer> for Taken {
 struct Inner {
     tenants: HashMap<TenantId, Arc<Upstream>>,
     client_keys: ClientKeys,
+    outbound: Outbound,
 }
 
 impl Broker {
@@ -134,8 +137,8 @@ impl Broker {
             let upstream = Upstream::open(tenant, outbound.clone(), clock.clone())?;
             upstreams.insert(tenant.id.clone(), Arc::new(upstream));
         }
-        let client_keys = ClientKeys::new(outbound, clock);
-        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys }), None))
+        let client_keys = ClientKeys::new(outbound.clone(), clock);
+        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys, outbound }), None))
     }
 
     /// Makes the permitted call. A failure is an answer too (502, 503 or 504 without a body), so that what follows, `verify`
@@ -186,6 +189,11 @@ impl Broker {
     #[must_use]
     pub fn jwks(&self, tenant: &TenantId) -> Option<String> {
         Some(self.upstream(tenant)?.jwks())
+    }
+
+    /// The one way out of this process.
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.0.outbound
     }
 
     /// Keys of clients that are registered by URL.

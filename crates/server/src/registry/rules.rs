@@ -104,12 +104,10 @@ pub(crate) fn request(
     let mut out = Vec::new();
     text(&mut out, "justification", justification);
     let class = integration.class;
-    if !matches!(class, Class::ClinicalAi | Class::Analytics) {
-        out.push(format!(
-            "`class`: this version approves tasks for clinical-ai and analytics integrations only, not {}",
-            class.as_str()
-        ));
+    if class == Class::Launcher {
+        out.push("`class`: a launcher mints launch tickets; there is nothing to approve for it".into());
     }
+    out.extend(starts(integration, terms));
     out.extend(population(class, profile, terms));
     for scope in &profile.scopes.0 {
         if let Err(why) = class.check_scope(scope) {
@@ -147,6 +145,33 @@ pub(crate) fn request(
         );
     }
     out.extend(evidence(snapshot, integration, profile, terms));
+    out
+}
+
+/// Who starts with a person needs somewhere to go back to, and who cannot be alone has no other way to start (REG-01, DESIGN, "Class rules").
+fn starts(integration: &Integration, terms: &Terms) -> Vec<String> {
+    let mut out = Vec::new();
+    let class = integration.class;
+    for mode in &terms.launch {
+        let fits = match mode {
+            LaunchMode::Ehr {} | LaunchMode::Standalone {} => {
+                matches!(class, Class::ClinicalAi | Class::ClinicianApp | Class::PatientApp)
+            }
+            LaunchMode::Ticket {} | LaunchMode::Relationship(_) => class == Class::ClinicalAi,
+            // Judged by the rules of a population.
+            LaunchMode::Export(_) => true,
+        };
+        if !fits {
+            out.push(format!("`terms.launch`: an integration of class {} does not start so", class.as_str()));
+        }
+    }
+    let with_person = terms.launch.iter().any(|mode| matches!(mode, LaunchMode::Ehr {} | LaunchMode::Standalone {}));
+    if with_person && integration.redirect_uris.is_empty() {
+        out.push("`terms.launch`: a start with a person needs `redirect_uris` of the integration".into());
+    }
+    if terms.launch.contains(&LaunchMode::Ehr {}) && integration.launch_urls.is_empty() {
+        out.push("`terms.launch`: `ehr` needs `launch_urls` of the integration, where the app is opened".into());
+    }
     out
 }
 

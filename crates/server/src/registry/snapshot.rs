@@ -174,6 +174,25 @@ impl Snapshot {
         self.newest(integration, now, |approval| approval.tenant == *tenant && approval.task.name == *task)
     }
 
+    /// Whether a client of this tenant that is in use is registered with this web origin.
+    #[must_use]
+    pub fn has_origin(&self, tenant: &TenantId, origin: &str) -> bool {
+        self.integrations.values().any(|held| {
+            let client = &held.value;
+            client.tenant == *tenant
+                && client.status == domain::IntegrationStatus::Active
+                && client.origins.iter().any(|known| known == origin)
+        })
+    }
+
+    /// The standing of each task of an integration, as [`Snapshot::approved_task`] finds them, by name.
+    #[must_use]
+    pub fn approved_tasks(&self, tenant: &TenantId, integration: &IntegrationId, now: Millis) -> Vec<Standing> {
+        let names: BTreeSet<TaskName> =
+            self.approvals_of(integration).into_iter().map(|held| held.value.task.name.clone()).collect();
+        names.iter().filter_map(|name| self.approved_task(tenant, integration, name, now)).collect()
+    }
+
     /// The same for the one population that an integration may export.
     #[must_use]
     pub fn approved_export(&self, tenant: &TenantId, integration: &IntegrationId, now: Millis) -> Option<Standing> {
