@@ -2,7 +2,7 @@
 
 mod kinds;
 
-use domain::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope};
+use domain::{Actions, Filter, Level, RequestedScope, ScopeWord, ResourceMatch, Scope};
 use fhir::ResourceType;
 
 /// What a refresh of `offline_access` is good for, as people are told before they allow it (US-01, US-02).
@@ -226,10 +226,14 @@ pub fn scope(scope: &Scope) -> String {
 #[must_use]
 pub fn item(item: &RequestedScope) -> Option<&'static str> {
     match item {
-        RequestedScope::Launch => Some("Knows which patient and visit are open"),
-        RequestedScope::Identity => Some("Knows who you are: your name and your entry as patient or staff"),
-        RequestedScope::OnlineAccess => Some(ONLINE),
-        RequestedScope::OfflineAccess => Some(OFFLINE),
+        RequestedScope::Word(ScopeWord::Launch | ScopeWord::LaunchPatient | ScopeWord::LaunchEncounter) => {
+            Some("Knows which patient and visit are open")
+        }
+        RequestedScope::Word(ScopeWord::OpenId | ScopeWord::FhirUser | ScopeWord::Profile) => {
+            Some("Knows who you are: your name and your entry as patient or staff")
+        }
+        RequestedScope::Word(ScopeWord::OnlineAccess) => Some(ONLINE),
+        RequestedScope::Word(ScopeWord::OfflineAccess) => Some(OFFLINE),
         RequestedScope::Fhir(_) | RequestedScope::Unknown(_) => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::{Actions, Class, Integration, Level, ResourceMatch, Scope, Session, Subject, TaskProfile};
+use domain::{Actions, Class, Integration, Level, Scope, Session, Subject, TaskProfile};
 use fhir::ResourceType;
 use fhir::json::Value;
 use fhir::owner::{self, OwnerRule};
