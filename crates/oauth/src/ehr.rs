@@ -272,11 +272,7 @@ fn is_scope(text: &str) -> bool {
 
 /// `None` is a member of another form; `Some(None)` is an absent one.
 #[expect(clippy::option_option, reason = "absent and malformed are two answers")]
-fn secret(
-    members: &Map<String, Value>,
-    name: &str,
-    fits: impl Fn(u8) -> bool,
-) -> Option<Option<Zeroizing<String>>> {
+fn secret(members: &Map<String, Value>, name: &str, fits: impl Fn(u8) -> bool) -> Option<Option<Zeroizing<String>>> {
     match members.get(name) {
         None | Some(Value::Null) => Some(None),
         Some(Value::String(text)) if (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits) => {
@@ -303,6 +299,29 @@ fn life(members: &Map<String, Value>) -> Result<i64, InvalidAnswer> {
         Some(number) => number.as_i64(),
     };
     life.filter(|life| *life > 0).map(|life| life.min(LIFE_SECONDS_MAX)).ok_or(InvalidAnswer::Life)
+}
+
+/// An id that may be absent, as text; for what is kept sealed between two requests.
+pub mod id_text {
+    use fhir::Id;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(id: &Option<Id>, serializer: S) -> Result<S::Ok, S::Error> {
+        id.as_ref().map(Id::as_str).serialize(serializer)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Text that is no id.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(|_| serde::de::Error::custom("not an id"))).transpose()
+    }
 }
 
 #[cfg(test)]

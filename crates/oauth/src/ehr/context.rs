@@ -24,6 +24,7 @@ const LAUNCH: &str = "launch";
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LaunchContext {
     /// `encounter`.
+    #[serde(with = "super::id_text")]
     pub encounter: Option<Id>,
     /// `need_patient_banner`; `None` where the EHR does not say.
     pub banner: Option<bool>,
@@ -76,9 +77,7 @@ impl LaunchContext {
         plain: &BTreeSet<String>,
     ) -> Result<Self, InvalidAnswer> {
         let text = |name: &str| members.get(name).and_then(Value::as_str);
-        let word = |text: &&str| {
-            (1..=WORD_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
-        };
+        let word = |text: &&str| (1..=WORD_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         Ok(Self {
             encounter: id(members, "encounter").map_err(|()| InvalidAnswer::Encounter)?,
             banner: members.get("need_patient_banner").and_then(Value::as_bool),

@@ -52,7 +52,10 @@ fn s1_01_endpoints_are_absolute_and_pkce_is_there() {
         assert_eq!(EhrEndpoints::read(&text, &plain()), Err(InvalidDiscovery::Pkce), "{methods}");
     }
     assert_eq!(EhrEndpoints::read(b"[]", &plain()), Err(InvalidDiscovery::Form));
-    assert_eq!(EhrEndpoints::read(br#"{"token_endpoint":"a","token_endpoint":"b"}"#, &plain()), Err(InvalidDiscovery::Form));
+    assert_eq!(
+        EhrEndpoints::read(br#"{"token_endpoint":"a","token_endpoint":"b"}"#, &plain()),
+        Err(InvalidDiscovery::Form)
+    );
 }
 
 #[test]
@@ -144,7 +147,10 @@ fn cx_05_fhir_context_is_by_the_rules_or_the_launch_is_refused() {
         (json!({"reference": "Patient/P1", "role": role}), Some(true)),
         (json!({"reference": "Encounter/E1", "role": role}), Some(true)),
         (json!({"canonical": "https://ehr.example/Questionnaire/q|1", "type": "Questionnaire"}), Some(true)),
-        (json!({"identifier": {"system": "urn:oid:1.2", "value": "7", "assigner": {"reference": "Patient/P2"}}}), Some(true)),
+        (
+            json!({"identifier": {"system": "urn:oid:1.2", "value": "7", "assigner": {"reference": "Patient/P2"}}}),
+            Some(true),
+        ),
         (json!({"reference": "Patient/P2", "role": role}), Some(false)),
         (json!({"identifier": {"value": "7"}, "type": "Patient", "role": role}), Some(false)),
         (json!({}), None),
@@ -174,8 +180,10 @@ fn cx_05_fhir_context_is_by_the_rules_or_the_launch_is_refused() {
 
 #[test]
 fn hints_that_are_not_right_are_left_out() {
-    let hints = |more| answer(more).map(|read| (read.context.banner, read.context.style_url, read.context.intent)).unwrap();
-    let right = json!({"need_patient_banner": false, "smart_style_url": "https://ehr.example/s.json", "intent": "order"});
+    let hints =
+        |more| answer(more).map(|read| (read.context.banner, read.context.style_url, read.context.intent)).unwrap();
+    let right =
+        json!({"need_patient_banner": false, "smart_style_url": "https://ehr.example/s.json", "intent": "order"});
     assert_eq!(hints(right), (Some(false), Some("https://ehr.example/s.json".into()), Some("order".into())));
     let wrong = json!({"need_patient_banner": "no", "smart_style_url": "javascript:alert(1)", "intent": "a\nb"});
     assert_eq!(hints(wrong), (None, None, None));
