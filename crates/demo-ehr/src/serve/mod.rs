@@ -95,6 +95,12 @@ impl Running {
         smart.launch_url(client_id, context, &self.shared.state)
     }
 
+    /// The page on which a person launches an app; none when no app is registered.
+    #[must_use]
+    pub fn launch_page(&self) -> Option<String> {
+        self.shared.smart.as_ref().map(Smart::launch_page_url)
+    }
+
     /// What an app's access token is, or was, good for.
     #[must_use]
     pub fn app_token(&self, token: &str) -> Option<AppToken> {
@@ -238,6 +244,9 @@ impl Shared {
         if let Some(smart) = &self.smart
             && let Some(response) = smart.answer(&seen, &self.state, &self.faults).await
         {
+            if seen.path == "/token" {
+                self.tokens.counts();
+            }
             return Some(response);
         }
         if seen.path == "/token" {

@@ -41,6 +41,11 @@ impl Tokens {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Counts a token request that the launch side answers.
+    pub(crate) fn counts(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Forgets every token, as an upstream does that was restarted.
     pub(crate) fn forget(&self) {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -42,6 +42,11 @@ impl Smart {
         }
     }
 
+    /// Where the page is.
+    pub(crate) fn launch_page_url(&self) -> String {
+        format!("{}/launch", self.issuer)
+    }
+
     /// Apps that have a launch URL.
     fn launchable(&self) -> impl Iterator<Item = &str> {
         let all = self.clients.values().filter(|client| client.launch_url.is_some());
