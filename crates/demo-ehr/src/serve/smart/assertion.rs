@@ -26,12 +26,13 @@ const KEYS_TIME_MAX: Duration = Duration::from_secs(5);
 
 impl Smart {
     /// The app that sent this form; else the refusal.
-    pub(super) async fn authenticated(&self, seen: &Seen, form: &Form) -> Result<&SmartClient, Response> {
+    pub(super) async fn authenticated(&self, seen: &Seen, form: &Form) -> Result<&SmartClient, Box<Response>> {
         let other = seen.header("authorization").is_some() || form.get("client_secret").is_some();
         if other && form.get("client_assertion").is_some() {
-            return Err(answer::refusal(400, "invalid_request", "one way of client authentication at a time"));
+            let says = "one way of client authentication at a time";
+            return Err(Box::new(answer::refusal(400, "invalid_request", says)));
         }
-        self.known(form).await.map_err(|says| answer::refusal(401, "invalid_client", says))
+        self.known(form).await.map_err(|says| Box::new(answer::refusal(401, "invalid_client", says)))
     }
 
     async fn known(&self, form: &Form) -> Result<&SmartClient, &'static str> {

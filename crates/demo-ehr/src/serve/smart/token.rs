@@ -24,14 +24,14 @@ impl Smart {
         }
         let form = match form(seen) {
             Ok(form) => form,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         if faults.contains(&Fault::TokenRefused) {
             return refusal(401, "invalid_client", "no such client in realm hospital-prod");
         }
         let client = match self.authenticated(seen, &form).await {
             Ok(client) => client.client_id.as_str(),
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         let (issued, first) = match form.get("grant_type") {
             Some("authorization_code") => (self.redeemed(&form, client), true),
@@ -41,28 +41,28 @@ impl Smart {
         };
         match issued {
             Ok(issued) => self.granted(&issued, first, state, faults),
-            Err(response) => response,
+            Err(response) => *response,
         }
     }
 
-    fn redeemed(&self, form: &Form, client_id: &str) -> Result<Issued, Response> {
-        let need = |name: &str| form.need(name).map_err(|says| refusal(400, "invalid_request", &says));
+    fn redeemed(&self, form: &Form, client_id: &str) -> Result<Issued, Box<Response>> {
+        let need = |name: &str| form.need(name).map_err(|says| Box::new(refusal(400, "invalid_request", &says)));
         let (code, redirect_uri) = (need("code")?, need("redirect_uri")?);
         // Without a verifier the code is as good as stolen (TK-02): it is used up and refused like with a wrong one.
         let verifier = form.get("code_verifier").unwrap_or("");
         let redeem = Redeem { code, client_id, redirect_uri, verifier };
-        self.book().redeem(&redeem, self.seconds, self.clock.now()).map_err(|why| refused(why, "code"))
+        self.book().redeem(&redeem, self.seconds, self.clock.now()).map_err(|why| Box::new(refused(why, "code")))
     }
 
-    fn renewed(&self, form: &Form, client_id: &str, faults: &[Fault]) -> Result<Issued, Response> {
-        let token = form.need("refresh_token").map_err(|says| refusal(400, "invalid_request", &says))?;
+    fn renewed(&self, form: &Form, client_id: &str, faults: &[Fault]) -> Result<Issued, Box<Response>> {
+        let token = form.need("refresh_token").map_err(|says| Box::new(refusal(400, "invalid_request", &says)))?;
         let scope = form.get("scope").map(|scope| scope.split(' ').map(str::to_owned).collect());
         let patient = told(faults, |fault| match fault {
             Fault::RefreshPatient(id) => Some(id.as_str()),
             _ => None,
         });
         let renew = Renew { token, client_id, scope, patient };
-        self.book().renew(&renew, self.seconds, self.clock.now()).map_err(|why| refused(why, "refresh token"))
+        self.book().renew(&renew, self.seconds, self.clock.now()).map_err(|why| Box::new(refused(why, "refresh token")))
     }
 
     /// The answer with tokens and context (TK-04, CX-03, CX-04).
@@ -152,11 +152,11 @@ impl Smart {
         }
         let form = match form(seen) {
             Ok(form) => form,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         let client = match self.authenticated(seen, &form).await {
             Ok(client) => client.client_id.as_str(),
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         if faults.contains(&Fault::RevocationFails) {
             return refusal(503, "temporarily_unavailable", "the token store is away");
@@ -174,15 +174,15 @@ impl Smart {
 }
 
 /// The form of a POST (TK-13).
-fn form(seen: &Seen) -> Result<Form, Response> {
+fn form(seen: &Seen) -> Result<Form, Box<Response>> {
     if seen.method != "POST" {
-        return Err(wrong_method("POST"));
+        return Err(Box::new(wrong_method("POST")));
     }
     let Some(form) = Form::body(seen) else {
-        return Err(refusal(400, "invalid_request", "the body is no application/x-www-form-urlencoded"));
+        return Err(Box::new(refusal(400, "invalid_request", "the body is no application/x-www-form-urlencoded")));
     };
     match form.repeated() {
-        Some(name) => Err(refusal(400, "invalid_request", &format!("`{name}` comes more than once"))),
+        Some(name) => Err(Box::new(refusal(400, "invalid_request", &format!("`{name}` comes more than once")))),
         None => Ok(form),
     }
 }
