@@ -25,15 +25,15 @@
 //! ```no_run
 //! # async fn example(jwks: serde_json::Value) -> Result<(), Box<dyn std::error::Error>> {
 //! let app = demo_ehr::SmartClient {
-//!     client_id: "hilum".into(),
+//!     client_id: "my-app".into(),
 //!     keys: demo_ehr::ClientKeys::Jwks(jwks),
-//!     redirect_uris: vec!["http://127.0.0.1:8443/mercy/callback".into()],
-//!     launch_url: Some("http://127.0.0.1:8443/mercy/launch".into()),
+//!     redirect_uris: vec!["http://127.0.0.1:9000/callback".into()],
+//!     launch_url: Some("http://127.0.0.1:9000/launch".into()),
 //! };
 //! let ehr = demo_ehr::DemoEhr::new(1, 50, 1_795_398_735_000).auth(demo_ehr::Auth::SmartLaunch).smart_client(app);
 //! let running = ehr.start(([127, 0, 0, 1], 0).into()).await?;
 //! let context = demo_ehr::LaunchContext::new("prac-01", "pat-001");
-//! let browser_goes_to = running.launch_url("hilum", context)?;
+//! let browser_goes_to = running.launch_url("my-app", context)?;
 //! # Ok(()) }
 //! ```
 

@@ -51,8 +51,8 @@ fn after_help() -> String {
         hilum demo --ehr 127.0.0.1:8080 --fault foreign-match=Patient/pat-007 --fault odd-headers\n  \
         hilum demo --ehr 127.0.0.1:8080 --ehr-client app.json   an EHR that launches an app\n\n\
         An app, or a list of them, in the file (jwks in place of jwks_url for keys by value; loopback only):\n  \
-        {\"client_id\": \"hilum\", \"jwks_url\": \"http://127.0.0.1:8443/mercy/jwks.json\",\n   \
-        \"redirect_uris\": [\"http://127.0.0.1:8443/mercy/callback\"], \"launch_url\": \"http://127.0.0.1:8443/mercy/launch\"}\n\n\
+        {\"client_id\": \"my-app\", \"jwks_url\": \"http://127.0.0.1:9000/jwks.json\",\n   \
+        \"redirect_uris\": [\"http://127.0.0.1:9000/callback\"], \"launch_url\": \"http://127.0.0.1:9000/launch\"}\n\n\
         The EHR is a demonstration upstream with synthetic patients, not a FHIR server product.\n\n\
         Faults, which can also be switched while it runs: PUT one a line to http://ADDRESS/faults,\n\
         none to switch all off.\n"
