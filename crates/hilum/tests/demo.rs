@@ -77,13 +77,12 @@ fn the_ehr_alone_launches_the_apps_of_a_file() {
         )
     };
     std::fs::write(&file, app("launch_url")).unwrap();
-    let demo = |more: &[&str]| {
+    let demo = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
-        command.args(["demo", "--ehr", "127.0.0.1:0", "-o", "json", "--ehr-client"]).arg(&file).args(more);
+        command.args(["demo", "--ehr", "127.0.0.1:0", "-o", "json", "--ehr-client"]).arg(&file);
         command
     };
-    let mut running =
-        demo(&[]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut running = demo().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(running.stdout.take().unwrap()), &mut line).unwrap();
     running.kill().unwrap();
@@ -93,12 +92,12 @@ fn the_ehr_alone_launches_the_apps_of_a_file() {
     assert_eq!(told["launch"], format!("{origin}/launch"), "{line}");
     for wrong in ["".to_owned(), "[]".to_owned(), "{}".to_owned(), app("lunch_url")] {
         std::fs::write(&file, &wrong).unwrap();
-        let ran = demo(&[]).output().unwrap();
+        let ran = demo().output().unwrap();
         assert_eq!(ran.status.code(), Some(64), "`{wrong}`");
         assert!(String::from_utf8_lossy(&ran.stderr).contains("--ehr-client"), "`{wrong}`");
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(demo(&[]).output().unwrap().status.code(), Some(64));
+    assert_eq!(demo().output().unwrap().status.code(), Some(64));
 }
 
 #[test]

@@ -57,12 +57,16 @@ pub(super) fn launcher(apps: &[&str], picked: &Picked<'_>, state: &State) -> Str
         return whole("Start an app", &form);
     };
     form.push_str("<form method=\"post\" action=\"/launch\">");
-    let kept = [("client_id", picked.client_id), ("practitioner", picked.practitioner), ("patient", Some(patient))];
+    let kept = [
+        ("App", "client_id", picked.client_id),
+        ("Clinician", "practitioner", picked.practitioner),
+        ("Patient", "patient", Some(patient)),
+    ];
     form.push_str("<dl>");
-    for (name, value) in kept {
+    for (label, name, value) in kept {
         let value = text(value.unwrap_or(""));
         let _infallible =
-            write!(form, "<dt>{name}</dt><dd>{value}<input type=\"hidden\" name=\"{name}\" value=\"{value}\"></dd>");
+            write!(form, "<dt>{label}</dt><dd>{value}<input type=\"hidden\" name=\"{name}\" value=\"{value}\"></dd>");
     }
     form.push_str("</dl>");
     let encounters = std::iter::once((String::new(), "none".to_owned())).chain(encounters(state, patient));
