@@ -4,33 +4,37 @@ use fhir::params::{ParamKind, SearchParam};
 use serde_json::{Value, json};
 
 use crate::search::table;
+use crate::serve::route::State;
 use crate::shelf::Shelf;
 use crate::time;
 
 /// The statement for what is on the shelf.
-pub(crate) fn statement(shelf: &Shelf, base: &str, now: i64, token_url: Option<&str>) -> Value {
+pub(crate) fn statement(shelf: &Shelf, state: &State) -> Value {
     let resources: Vec<Value> = shelf.kinds().map(resource).collect();
     let mut rest = json!({
         "mode": "server",
         "resource": resources,
         "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}]
     });
-    if let (Some(rest), Some(token_url)) = (rest.as_object_mut(), token_url) {
+    let endpoints = [("token", &state.security), ("authorize", &state.authorize)];
+    let endpoints: Vec<Value> =
+        endpoints.into_iter().filter_map(|(name, url)| Some(json!({"url": name, "valueUri": url.as_ref()?}))).collect();
+    if let (Some(rest), false) = (rest.as_object_mut(), endpoints.is_empty()) {
         let service = json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}]});
         let uris = json!([{"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-            "extension": [{"url": "token", "valueUri": token_url}]}]);
+            "extension": endpoints}]);
         rest.insert("security".to_owned(), json!({"service": [service], "extension": uris}));
     }
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": time::date(now),
+        "date": time::date(state.now),
         "publisher": "Hilum",
         "kind": "instance",
         "software": {"name": "Hilum demonstration upstream", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {
             "description": "A demonstration upstream with synthetic patients, held in memory; not a FHIR server product.",
-            "url": base
+            "url": state.base
         },
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],

@@ -19,6 +19,25 @@ pub enum Place {
     Last,
 }
 
+/// What is wrong with an ID token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IdTokenFlaw {
+    /// It is not there.
+    Absent,
+    /// Its nonce is another login's.
+    Nonce,
+    /// It is for another app.
+    Audience,
+    /// It says that another issuer made it.
+    Issuer,
+    /// It has ended.
+    Expired,
+    /// Its signature is none.
+    Signature,
+    /// Its `fhirUser` is at another server.
+    User,
+}
+
 /// One way to misbehave. Several can be on at once; none touches `/metadata`, `/.well-known` or `/token` but those named for it.
 ///
 /// Faults of resources and Bundles meet every one that leaves: read, found, told by a history or an operation, or in an
@@ -118,6 +137,22 @@ pub enum Fault {
     TokenRefused,
     /// The token endpoint waits this long.
     TokenSlow(Duration),
+    /// The token endpoint answers apps without `patient`.
+    TokenWithoutPatient,
+    /// The token endpoint tells apps these scopes, whatever it granted.
+    TokenScope(String),
+    /// ID tokens have this flaw.
+    IdToken(IdTokenFlaw),
+    /// A refreshed token is for this patient (id), and the answer says so.
+    RefreshPatient(String),
+    /// `iss` of an authorization response is this (RFC 9207).
+    AuthorizeIssuer(String),
+    /// `state` of an authorization response is this.
+    AuthorizeState(String),
+    /// There is no revocation endpoint, and the metadata names none.
+    RevocationUnsupported,
+    /// The revocation endpoint answers 503; nothing is revoked.
+    RevocationFails,
     /// The CapabilityStatement is JSON `null`, no resource.
     MalformedCapabilities,
     /// Writes pass over `If-Match`, in a transaction too.
@@ -187,6 +222,17 @@ impl Fault {
             Self::IgnoreParameter(ignored) => ignored == name,
             Self::IgnoreAllParameters => true,
             _ => false,
+        }
+    }
+
+    /// The places of the launch side that it alone concerns: it meets, and is counted against, no other request.
+    fn places(&self) -> &'static [&'static str] {
+        match self {
+            Self::TokenWithoutPatient | Self::TokenScope(_) | Self::IdToken(_) | Self::RefreshPatient(_) => &["token"],
+            Self::AuthorizeIssuer(_) | Self::AuthorizeState(_) => &["authorize"],
+            Self::RevocationFails => &["revoke"],
+            Self::RevocationUnsupported => &["revoke", "discovery"],
+            _ => &[],
         }
     }
 
@@ -265,12 +311,22 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(switched);
     }
 
-    /// The faults that meet a request for this path; counts it against those that end.
+    /// The faults that meet a request for this path below the base; counts it against those that end.
     pub(crate) fn meet(&self, path: &str) -> Vec<Fault> {
+        self.meet_those(path, |fault| fault.places().is_empty())
+    }
+
+    /// The faults that meet a request to this place of the launch side.
+    pub(crate) fn meet_launch(&self, place: &str) -> Vec<Fault> {
+        let of_token = |fault: &Fault| matches!(fault, Fault::TokenSlow(_) | Fault::TokenRefused);
+        self.meet_those(place, |fault| fault.places().contains(&place) || (place == "token" && of_token(fault)))
+    }
+
+    fn meet_those(&self, path: &str, concerned: impl Fn(&Fault) -> bool) -> Vec<Fault> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut met = Vec::new();
         for switched in all.iter_mut() {
-            if switched.path.as_deref().is_some_and(|prefix| !path.starts_with(prefix)) {
+            if !concerned(&switched.fault) || switched.path.as_deref().is_some_and(|prefix| !path.starts_with(prefix)) {
                 continue;
             }
             if let Some(left) = switched.left.as_mut() {

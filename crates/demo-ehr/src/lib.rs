@@ -11,9 +11,35 @@
 //! assert!(running.requests.all().is_empty());
 //! # Ok(()) }
 //! ```
+//!
+//! # Launching apps
+//!
+//! With a [`SmartClient`] it also acts as an EHR that launches apps (SMART App Launch 2.2): `GET /launch` is a page on which
+//! a person picks a clinician, a patient, an encounter and an app; apps that start on their own meet a page of the same
+//! kind at the authorization endpoint. It asks nobody for a password, being a demonstration, and is strict in all else.
+//! [`Running::mint_launch`] and [`Running::launch_url`] do by program what the page does; [`Seen::bearer`] and
+//! [`Running::app_token`] tell which token a request came with and what that was good for. With [`Auth::SmartLaunch`] the
+//! FHIR base wants such a token, and lets one with `patient/` scopes see one patient only. The faults whose names begin
+//! with `token-`, `id-token-`, `authorize-`, `refresh-` and `revocation-` make it misbehave.
+//!
+//! ```no_run
+//! # async fn example(jwks: serde_json::Value) -> Result<(), Box<dyn std::error::Error>> {
+//! let app = demo_ehr::SmartClient {
+//!     client_id: "my-app".into(),
+//!     keys: demo_ehr::ClientKeys::Jwks(jwks),
+//!     redirect_uris: vec!["http://127.0.0.1:9000/callback".into()],
+//!     launch_url: Some("http://127.0.0.1:9000/launch".into()),
+//! };
+//! let ehr = demo_ehr::DemoEhr::new(1, 50, 1_795_398_735_000).auth(demo_ehr::Auth::SmartLaunch).smart_client(app);
+//! let running = ehr.start(([127, 0, 0, 1], 0).into()).await?;
+//! let context = demo_ehr::LaunchContext::new("prac-01", "pat-001");
+//! let browser_goes_to = running.launch_url("my-app", context)?;
+//! # Ok(()) }
+//! ```
 
 mod base64;
 mod capability;
+mod clock;
 mod fault;
 mod fixture;
 mod generate;
@@ -29,12 +55,14 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-pub use fault::{Fault, Faults, InvalidFault, Named, Place, named};
+pub use clock::Clock;
+pub use fault::{Fault, Faults, IdTokenFlaw, InvalidFault, Named, Place, named};
 pub use fixture::fixture;
 pub use requests::{Requests, Seen};
 pub use search::UnknownParameters;
 pub use serve::Running;
 pub use serve::listing::PageLinks;
+pub use serve::smart::{AppToken, ClientKeys, InvalidClient, LaunchContext, LaunchError, SmartClient, TokenState};
 pub use serve::token::Auth;
 
 /// Fewest patients a generated hospital has.
@@ -51,7 +79,11 @@ pub struct DemoEhr {
     unknown: UnknownParameters,
     links: PageLinks,
     switchboard: Switchboard,
+    smart: serve::smart::Setup,
 }
+
+/// Seconds an access token of an app lives, unless told otherwise: so few that clients must renew theirs.
+const APP_TOKEN_SECONDS: u64 = 300;
 
 /// Whether faults can be switched over HTTP.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -85,7 +117,10 @@ impl DemoEhr {
             let _put = shelf.put(resource, now);
         }
         let (auth, unknown) = (Auth::default(), UnknownParameters::default());
-        Self { shelf, now, auth, unknown, links: PageLinks::default(), switchboard: Switchboard::default() }
+        let (links, switchboard) = (PageLinks::default(), Switchboard::default());
+        let (clients, clock) = (Vec::new(), Clock::system());
+        let smart = serve::smart::Setup { clients, seconds: APP_TOKEN_SECONDS, clock };
+        Self { shelf, now, auth, unknown, links, switchboard, smart }
     }
 
     /// Sets how callers are authenticated.
@@ -113,6 +148,27 @@ impl DemoEhr {
     #[must_use]
     pub fn switchboard(mut self, switchboard: Switchboard) -> Self {
         self.switchboard = switchboard;
+        self
+    }
+
+    /// Registers an app; with the first one the launch side is there. Combine with [`Auth::SmartLaunch`].
+    #[must_use]
+    pub fn smart_client(mut self, client: SmartClient) -> Self {
+        self.smart.clients.push(client);
+        self
+    }
+
+    /// Sets how many seconds an access token of an app lives.
+    #[must_use]
+    pub fn smart_token_seconds(mut self, seconds: u64) -> Self {
+        self.smart.seconds = seconds;
+        self
+    }
+
+    /// Sets the clock by which launches, codes, tokens and assertions end.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.smart.clock = clock;
         self
     }
 
@@ -144,7 +200,7 @@ impl DemoEhr {
     /// Listens on `address` (port 0 takes a free one; meant for loopback) until the returned handle is dropped.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or an app's registration is none ([`SmartClient::check`]).
     pub async fn start(self, address: SocketAddr) -> io::Result<Running> {
         serve::start(self, address).await
     }

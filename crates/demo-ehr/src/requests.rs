@@ -32,6 +32,13 @@ impl Seen {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The Bearer token it came with: which of several a gate used.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    }
+
     /// Path and query as one line, e.g. `/fhir/Observation?patient=Patient%2FP1`.
     #[must_use]
     pub fn target(&self) -> String {
@@ -44,14 +51,15 @@ impl Seen {
         serde_json::from_str(&self.body).ok()
     }
 
-    /// Whether it asks for a change: a create, an update, a patch, a delete, or a Bundle of requests at the base.
+    /// Whether it asks for a change: a create, an update, a patch, a delete, or a Bundle of requests at the base. Forms of the launch
+    /// side are none.
     #[must_use]
     pub fn is_write(&self) -> bool {
         match self.method.as_str() {
             "GET" | "HEAD" | "OPTIONS" => false,
             "POST" => {
                 let last = self.path.rsplit('/').next().unwrap_or("");
-                self.path != "/token" && last != "_search" && !last.starts_with('$')
+                self.path.starts_with("/fhir") && last != "_search" && !last.starts_with('$')
             }
             _ => true,
         }

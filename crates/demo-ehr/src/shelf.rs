@@ -160,6 +160,22 @@ impl Shelf {
         self.order.keys().map(String::as_str)
     }
 
+    /// A shelf with those versions only that this is true of. An instance of which none is left was never there.
+    pub(crate) fn only(&self, is_kept: impl Fn(&Stored) -> bool) -> Self {
+        let mut kept = Self { writes: self.writes, ids: self.ids, ..Self::default() };
+        for (kind, ids) in &self.order {
+            for id in ids {
+                let versions: Vec<Stored> =
+                    self.versions(kind, id).iter().filter(|stored| is_kept(stored)).cloned().collect();
+                if versions.iter().any(|stored| stored.change != Change::Deleted) {
+                    kept.order.entry(kind.clone()).or_default().push(id.clone());
+                    kept.slots.insert((kind.clone(), id.clone()), versions);
+                }
+            }
+        }
+        kept
+    }
+
     /// How many instances there are, deleted ones included.
     pub(crate) fn len(&self) -> usize {
         self.order.values().map(Vec::len).sum()

@@ -65,6 +65,8 @@ pub enum Kind {
     FhirTransaction,
     /// A step of a bulk export.
     FhirExport,
+    /// The upstream's own token of a session that is over was revoked there, or not (S1-32); `decision.reason` says which.
+    UpstreamRevoke,
     /// A person allowed or denied an app, or its request was refused before they were asked.
     Authorize,
     /// A person signed in, or was not let in.

@@ -52,6 +52,8 @@ pub enum Reason {
     ByteBudgetSpent,
     /// The session has had its distinct resource types (S1-25).
     TypeBudgetSpent,
+    /// The EHR's own token of the session is at its end; no other is used for it.
+    UpstreamTokenGone,
     /// The audit record could not be made durable.
     RecordFailed,
     /// Too many requests are being worked on.
@@ -117,6 +119,7 @@ impl Reason {
             Self::FilterUnproved => "filter-unproved",
             Self::UpstreamBroken => "upstream-broken",
             Self::UpstreamUnavailable => "upstream-unavailable",
+            Self::UpstreamTokenGone => "upstream-token-gone",
             Self::BudgetSpent => "budget-spent",
             Self::AbsentBudgetSpent => "absent-budget-spent",
             Self::RequestBudgetSpent => "request-budget-spent",

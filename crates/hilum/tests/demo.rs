@@ -68,6 +68,39 @@ fn the_ehr_alone_can_be_empty_and_misbehave() {
 }
 
 #[test]
+fn the_ehr_alone_launches_the_apps_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.json");
+    let app = |launch: &str| {
+        format!(
+            r#"{{"client_id": "hilum", "jwks_url": "http://127.0.0.1:9/jwks", "redirect_uris": ["http://127.0.0.1:9/cb"], "{launch}": "http://127.0.0.1:9/launch"}}"#
+        )
+    };
+    std::fs::write(&file, app("launch_url")).unwrap();
+    let demo = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
+        command.args(["demo", "--ehr", "127.0.0.1:0", "-o", "json", "--ehr-client"]).arg(&file);
+        command
+    };
+    let mut running = demo().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(running.stdout.take().unwrap()), &mut line).unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let origin = told["ehr"].as_str().unwrap().strip_suffix("/fhir").unwrap();
+    assert_eq!(told["launch"], format!("{origin}/launch"), "{line}");
+    for wrong in ["".to_owned(), "[]".to_owned(), "{}".to_owned(), app("lunch_url")] {
+        std::fs::write(&file, &wrong).unwrap();
+        let ran = demo().output().unwrap();
+        assert_eq!(ran.status.code(), Some(64), "`{wrong}`");
+        assert!(String::from_utf8_lossy(&ran.stderr).contains("--ehr-client"), "`{wrong}`");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(demo().output().unwrap().status.code(), Some(64));
+}
+
+#[test]
 fn a_demonstration_of_nonsense_is_a_usage_mistake() {
     for arguments in [
         &["demo", "--patients", "3"][..],
@@ -75,6 +108,7 @@ fn a_demonstration_of_nonsense_is_a_usage_mistake() {
         &["demo", "--seed", "x"],
         &["demo", "--empty"],
         &["demo", "--fault", "gone"],
+        &["demo", "--ehr-client", "app.json"],
         &["demo", "--ehr", "127.0.0.1:0", "--fault", "nonsense"],
         &["demo", "--ehr", "127.0.0.1:0", "--fault", "total=many"],
     ] {

@@ -147,7 +147,8 @@ pub fn authorization_server(endpoints: &Endpoints, offers: Offers, scopes: &[Str
 #[must_use]
 pub fn openid_configuration(endpoints: &Endpoints, offers: Offers, scopes: &[String]) -> Option<String> {
     let claims = ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser", "profile"];
-    let members = json!({ "issuer": endpoints.issuer, "claims_supported": claims, "claims_parameter_supported": false });
+    let members =
+        json!({ "issuer": endpoints.issuer, "claims_supported": claims, "claims_parameter_supported": false });
     offers.people().then(|| with(common(endpoints, offers, scopes), members))
 }
 

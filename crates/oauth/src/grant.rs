@@ -96,7 +96,13 @@ impl TokenRequest {
             Some("1") => true,
             Some(_) => return Err(invalid("udap must be 1")),
         };
-        Ok(Self { proof: form_proof(&form, authorization)?, scope: text("scope"), grant, resource: text("resource"), udap })
+        Ok(Self {
+            proof: form_proof(&form, authorization)?,
+            scope: text("scope"),
+            grant,
+            resource: text("resource"),
+            udap,
+        })
     }
 }
 

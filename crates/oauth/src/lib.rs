@@ -8,6 +8,7 @@ pub mod choice;
 pub mod details;
 pub mod discovery;
 pub mod dpop;
+pub mod ehr;
 pub mod error;
 pub mod form;
 pub mod grant;

@@ -27,7 +27,9 @@ fn only_the_verifier_verifies() {
         ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     assert!(verifies(challenge, verifier));
     assert_eq!(self::challenge(verifier), challenge);
-    for wrong in [challenge, "", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjX", &"a".repeat(129), &format!("{verifier} ")] {
+    for wrong in
+        [challenge, "", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjX", &"a".repeat(129), &format!("{verifier} ")]
+    {
         assert!(!verifies(challenge, wrong), "TK-02 `{wrong}`");
     }
     assert!(!verifies(verifier, verifier), "a challenge that is its verifier is `plain`");

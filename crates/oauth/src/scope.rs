@@ -100,11 +100,7 @@ pub enum ScopeRefusal {
 ///
 /// # Errors
 /// The clause that makes the whole request `invalid_scope`, or its size.
-pub fn check_class(
-    class: Class,
-    asked: Option<&str>,
-    person: Presence,
-) -> Result<Vec<RequestedScope>, ScopeRefusal> {
+pub fn check_class(class: Class, asked: Option<&str>, person: Presence) -> Result<Vec<RequestedScope>, ScopeRefusal> {
     let items = RequestedScope::read_all(asked.unwrap_or_default())?;
     for item in &items {
         class.check_request(item, person)?;

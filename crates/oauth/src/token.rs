@@ -4,8 +4,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{
-    ApprovalId, Confirmation, IntegrationId, LaunchKind, Millis, PhiAccess, RequestedScope, ScopeSet, Session, SessionId, Subject,
-    TaskRef, TenantId,
+    ApprovalId, Confirmation, IntegrationId, LaunchKind, Millis, PhiAccess, RequestedScope, ScopeSet, Session,
+    SessionId, Subject, TaskRef, TenantId,
 };
 use serde_json::{Map, Value, json};
 

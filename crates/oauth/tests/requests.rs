@@ -86,7 +86,8 @@ fn launch_requests_are_strict_json() {
 
 fn asked(class: Class, profile: &str, asked: Option<&str>) -> Result<String, String> {
     let profile: ScopeSet = profile.parse().unwrap();
-    let granted = check_class(class, asked, domain::Presence::Unattended).and_then(|items| grant(class, &profile, &items, &|_: &Scope| true));
+    let granted = check_class(class, asked, domain::Presence::Unattended)
+        .and_then(|items| grant(class, &profile, &items, &|_: &Scope| true));
     granted.map(|granted| granted.text).map_err(|why| why.to_string())
 }
 
@@ -181,10 +182,16 @@ fn s1_11_a_forbidden_clause_refuses_the_whole_request_by_name() {
 #[test]
 fn sc_18_what_cannot_be_enforced_is_dropped() {
     let profile: ScopeSet = "patient/Observation.rs patient/Patient.rs".parse().unwrap();
-    let items = check_class(Class::ClinicalAi, Some("patient/Observation.rs?odd=1 patient/Patient.rs"), domain::Presence::Unattended).unwrap();
+    let items = check_class(
+        Class::ClinicalAi,
+        Some("patient/Observation.rs?odd=1 patient/Patient.rs"),
+        domain::Presence::Unattended,
+    )
+    .unwrap();
     let plain = |scope: &Scope| scope.filter.is_none();
     assert_eq!(grant(Class::ClinicalAi, &profile, &items, &plain).unwrap().text, "patient/Patient.rs");
-    let items = check_class(Class::ClinicalAi, Some("patient/Observation.rs?odd=1"), domain::Presence::Unattended).unwrap();
+    let items =
+        check_class(Class::ClinicalAi, Some("patient/Observation.rs?odd=1"), domain::Presence::Unattended).unwrap();
     assert!(matches!(grant(Class::ClinicalAi, &profile, &items, &plain), Err(ScopeRefusal::Empty { .. })));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Millis, SessionId};
+use domain::{LaunchKind, Millis, Session, SessionId};
 use fhir::references::{self, Reference};
 use fhir::{Id, ResourceType};
 
@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) upstream_base: String,
     pub(crate) public_base: String,
     pub(crate) session: SessionId,
+    /// Whose token its calls are made with.
+    pub(crate) authority: Authority,
     /// The session's scope text.
     pub(crate) scope: String,
     pub(crate) purpose_of_use: String,
@@ -31,6 +33,25 @@ pub(crate) struct Context {
     pub(crate) proofs: BTreeMap<String, BinaryProof>,
     /// What a transaction creates, by the names its entries call it.
     pub(crate) names: BTreeMap<String, ResourceType>,
+}
+
+/// Whose token a call to the upstream is made with. Part of every permit: the broker has no choice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Authority {
+    /// The tenant's own.
+    Tenant,
+    /// The one the EHR gave for this session, and none where that is gone.
+    Session(SessionId),
+}
+
+impl Authority {
+    /// A session that the EHR launched has the EHR's own token, and no other.
+    pub(crate) fn of(session: &Session) -> Self {
+        match session.launch {
+            LaunchKind::Ehr => Self::Session(session.id),
+            LaunchKind::Ticket | LaunchKind::Relationship | LaunchKind::Export | LaunchKind::Standalone => Self::Tenant,
+        }
+    }
 }
 
 /// What a reference says of patients.

@@ -18,7 +18,7 @@ use fhir::{Id, ResourceType};
 pub use self::consents::ask_consents;
 pub(crate) use self::search::in_order;
 use crate::consent::Consents;
-use crate::context::Context;
+use crate::context::{Authority, Context};
 use crate::cursor::{LIFE_MILLIS, PageCursor};
 use crate::grants::{Grants, suggestion};
 use crate::permit::{Permit, Plan, UpstreamCall, WritePermit};
@@ -118,6 +118,7 @@ fn plan(ask: Ask<'_>) -> Result<Go, Denial> {
         upstream_base: rules.upstream_base.clone(),
         public_base: rules.public_base.clone(),
         session: session.id,
+        authority: Authority::of(session),
         scope: session.scopes.to_string(),
         purpose_of_use: session.purpose_of_use.clone(),
         now,

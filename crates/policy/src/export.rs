@@ -10,6 +10,7 @@ use domain::{Actions, Approval, Class, Filter, Integration, Millis, Reason, Sess
 use fhir::request::{ExportOf, KickOff, TypeFilter};
 use fhir::{Id, ResourceType};
 
+use crate::context::Authority;
 use crate::criteria;
 use crate::decide::{Denial, check_standing};
 use crate::grants::Grants;
@@ -47,7 +48,8 @@ impl ExportAsk<'_> {
         if self.integration.class != Class::Analytics {
             return refused("bulk export is for integrations of class analytics alone");
         }
-        if self.session.subject != Subject::Cohort {
+        // Exports are asked for by the tenant's own token: nobody else's session has any.
+        if self.session.subject != Subject::Cohort || Authority::of(self.session) != Authority::Tenant {
             return refused("a session for one patient exports nothing");
         }
         if !self.approval.is_by_two() {

@@ -72,7 +72,9 @@ impl Grants {
     ) -> Self {
         let fits = |level: Level| match session.subject {
             // What a clinician may see of this patient (S1-10); whom they see at all was settled when the session started.
-            Subject::Patient(_) | Subject::Surrogate(_) if level == Level::User => integration.class == Class::ClinicianApp,
+            Subject::Patient(_) | Subject::Surrogate(_) if level == Level::User => {
+                integration.class == Class::ClinicianApp
+            }
             // A surrogate is denied before any clause is looked at.
             Subject::Patient(_) | Subject::Surrogate(_) => level == Level::Patient,
             Subject::Cohort => level == Level::System,

@@ -21,6 +21,7 @@ mod shape;
 mod verify;
 
 pub use consent::{ConsentContext, Consents, ConsentsBuilder};
+pub use context::Authority;
 pub use cursor::{InvalidCursor, PageCursor};
 pub use decide::{Ask, Decision, Denial, Guard, ask_consents, decide};
 pub use export::{ExportAsk, ExportJob, ExportPermit, ExportPlan, InvalidJob, Members, decide_export};

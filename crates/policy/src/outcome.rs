@@ -29,6 +29,11 @@ pub(crate) fn upstream_unavailable() -> Vec<u8> {
     outcome("error", "transient", "the server behind the gate is not available; try again later")
 }
 
+/// The EHR's own token of this session is at its end, and no other is used (DESIGN, step 5).
+pub(crate) fn token_gone() -> Vec<u8> {
+    outcome("error", "expired", "the EHR has ended what it granted to this session; launch the app again")
+}
+
 /// Goes into a search result from which something was left out.
 pub(crate) fn left_out() -> Vec<u8> {
     outcome("information", "suppressed", "results outside what this session may see were left out")

@@ -9,7 +9,7 @@ use domain::Reason;
 use fhir::ResourceType;
 use fhir::request::View;
 
-use crate::context::Context;
+use crate::context::{Authority, Context};
 use crate::shape::Shape;
 
 /// Most upstream calls for one interaction: the pages of `$lastn`, or the look-ups of a transaction.
@@ -143,6 +143,12 @@ impl Permit {
         &self.0.call
     }
 
+    /// Whose token the call is made with.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.0.cx.authority
+    }
+
     /// Indexes of the session's scope clauses that cover the type asked for.
     #[must_use]
     pub fn clauses(&self) -> &[u32] {
@@ -184,6 +190,12 @@ impl WritePermit {
     #[must_use]
     pub fn call(&self) -> &UpstreamCall {
         &self.0.call
+    }
+
+    /// Whose token the call is made with.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.0.cx.authority
     }
 
     /// Indexes of the session's scope clauses that cover what is written.

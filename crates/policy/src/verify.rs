@@ -31,6 +31,7 @@ use fhir::json::{Document, Value, indent_into};
 use fhir::{Id, ResourceType};
 
 use crate::consent::Consents;
+use crate::context::Authority;
 use crate::decide::Denial;
 use crate::outcome;
 use crate::permit::{Answered, Permit, Plan, STEPS_MAX, UpstreamAnswer, UpstreamCall, WritePermit};
@@ -107,6 +108,10 @@ fn too_costly() -> Denial {
 }
 
 fn step(plan: &mut Plan, answer: &UpstreamAnswer, seal: &mut Sealer<'_>) -> Step {
+    // The EHR does not take its own token any more, or there is none: nothing was done, whatever was asked.
+    if answer.status == 401 && plan.cx.authority != Authority::Tenant {
+        return Step::Done(Part::token_gone());
+    }
     // The shape is taken out, so that what it holds can change while the plan is read.
     let mut shape = std::mem::replace(&mut plan.shape, Shape::Gone);
     let step = match &mut shape {
@@ -196,6 +201,10 @@ impl Part {
 
     fn broken() -> Self {
         Self::refused(502, Reason::UpstreamBroken, outcome::upstream_broken())
+    }
+
+    fn token_gone() -> Self {
+        Self::refused(401, Reason::UpstreamTokenGone, outcome::token_gone())
     }
 
     fn unavailable() -> Self {

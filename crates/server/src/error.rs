@@ -96,7 +96,7 @@ fn quotable(text: &str) -> String {
 fn status_of(reason: Reason) -> (StatusCode, &'static str) {
     match reason {
         Reason::TokenMissing => (StatusCode::UNAUTHORIZED, "login"),
-        Reason::TokenInvalid | Reason::SessionEnded | Reason::IntegrationInactive => {
+        Reason::TokenInvalid | Reason::SessionEnded | Reason::IntegrationInactive | Reason::UpstreamTokenGone => {
             (StatusCode::UNAUTHORIZED, "expired")
         }
         Reason::ProofInvalid | Reason::ProofNonce => (StatusCode::UNAUTHORIZED, "security"),

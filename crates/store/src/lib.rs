@@ -8,6 +8,7 @@ mod error;
 mod exports;
 mod feed;
 mod finder;
+mod grants;
 mod keys;
 mod once;
 mod people;
@@ -28,6 +29,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
 pub use feed::{FeedEntry, FeedKind};
+pub use grants::{GrantClaim, GrantRow};
 pub use keys::WrappedKey;
 pub use once::{NewOnce, OnceKind, Taken};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
@@ -85,6 +87,7 @@ const SQLITE: Migrations = &[
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
     (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
     (5, "person_session", include_str!("../migrations/sqlite/0005_person_session.sql")),
+    (7, "upstream_grant", include_str!("../migrations/sqlite/0007_upstream_grant.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
@@ -92,6 +95,7 @@ const POSTGRES: Migrations = &[
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
     (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
     (5, "person_session", include_str!("../migrations/postgres/0005_person_session.sql")),
+    (7, "upstream_grant", include_str!("../migrations/postgres/0007_upstream_grant.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

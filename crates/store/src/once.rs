@@ -86,9 +86,8 @@ pub(crate) const TAKE: Statement<4> = Statement::new(
     "UPDATE one_time SET used_at = $4
      WHERE hash = $1 AND tenant = $2 AND kind = $3 AND used_at IS NULL AND expires_at > $4 RETURNING sealed",
 );
-const USED: Statement<3> = Statement::new(
-    "SELECT sealed FROM one_time WHERE hash = $1 AND tenant = $2 AND kind = $3 AND used_at IS NOT NULL",
-);
+const USED: Statement<3> =
+    Statement::new("SELECT sealed FROM one_time WHERE hash = $1 AND tenant = $2 AND kind = $3 AND used_at IS NOT NULL");
 
 fn key<'a>(tenant: &'a TenantId, kind: OnceKind, hash: &'a [u8; 32]) -> [Bind<'a>; 3] {
     [Bind::Blob(hash), Bind::Text(tenant.as_str()), Bind::Text(kind.as_str())]

@@ -141,11 +141,9 @@ const SIGNED_IN: Statement<4> = Statement::new(
 );
 const TOUCH_SIGN_IN: Statement<2> =
     Statement::new("UPDATE sign_in SET used_at = $2 WHERE hash = $1 AND ended_at IS NULL AND used_at < $2");
-const SIGN_OUT: Statement<2> =
-    Statement::new("UPDATE sign_in SET ended_at = $2 WHERE hash = $1 AND ended_at IS NULL");
-const OF_PERSON: Statement<2> = Statement::new(
-    "SELECT hash FROM sign_in WHERE tenant = $1 AND person_tag = $2 AND ended_at IS NULL",
-);
+const SIGN_OUT: Statement<2> = Statement::new("UPDATE sign_in SET ended_at = $2 WHERE hash = $1 AND ended_at IS NULL");
+const OF_PERSON: Statement<2> =
+    Statement::new("SELECT hash FROM sign_in WHERE tenant = $1 AND person_tag = $2 AND ended_at IS NULL");
 const START: Statement<7> = Statement::new(
     "INSERT INTO person_session (session, tenant, person_tag, sign_in, sealed, used_at, idle_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -170,9 +168,8 @@ const TOKEN: Statement<2> =
     Statement::new("SELECT session, used_at FROM refresh_token WHERE hash = $1 AND expires_at > $2");
 const ROTATE: Statement<2> =
     Statement::new("UPDATE refresh_token SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2");
-const PROLONG: Statement<3> = Statement::new(
-    "UPDATE refresh_token SET expires_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $3",
-);
+const PROLONG: Statement<3> =
+    Statement::new("UPDATE refresh_token SET expires_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $3");
 const RENEW_SESSION: Statement<4> = Statement::new(
     "UPDATE session SET jti = $2, expires_at = $3 WHERE id = $1 AND ended_at IS NULL AND expires_at > $4",
 );
@@ -221,7 +218,8 @@ pub(crate) async fn start(
     ];
     tx.run(START, binds).await?;
     if let Some(refresh) = &person.refresh {
-        tx.run(GIVE, [Bind::Blob(&refresh.hash), Bind::Text(&id), Bind::Int(now), Bind::Int(refresh.expires_at)]).await?;
+        tx.run(GIVE, [Bind::Blob(&refresh.hash), Bind::Text(&id), Bind::Int(now), Bind::Int(refresh.expires_at)])
+            .await?;
     }
     Ok(())
 }
@@ -257,7 +255,8 @@ impl Store {
         idle: Millis,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let binds = [Bind::Blob(hash), Bind::Text(tenant.as_str()), Bind::Int(now), Bind::Int(now.saturating_sub(idle))];
+        let binds =
+            [Bind::Blob(hash), Bind::Text(tenant.as_str()), Bind::Int(now), Bind::Int(now.saturating_sub(idle))];
         let Some(row) = tx.row(SIGNED_IN, binds).await? else { return Ok(None) };
         let sealed = row.blob(0)?;
         tx.run(TOUCH_SIGN_IN, [Bind::Blob(hash), Bind::Int(now)]).await?;

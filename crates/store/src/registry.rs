@@ -5,6 +5,7 @@ use domain::{Approval, ApprovalStatus, Environment, Integration, IntegrationStat
 
 use crate::engine::{Bind, Row, Statement, Tx};
 use crate::feed::{self, FeedKind};
+use crate::grants;
 use crate::roles::{self, PutRole, RoleRow};
 use crate::{Store, StoreError};
 
@@ -348,6 +349,7 @@ impl Store {
             if !put_integration(&mut tx, put).await? {
                 return Ok(Err(ChangeRefusal::Stale(id.to_owned())));
             }
+            grants::over_before(&mut tx, &put.integration, at).await?;
             for thumbprint in &put.thumbprints {
                 if !claim(&mut tx, thumbprint, &put.integration).await? {
                     return Ok(Err(ChangeRefusal::KeyTaken(thumbprint.clone())));

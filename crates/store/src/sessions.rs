@@ -5,6 +5,7 @@ use domain::{IntegrationId, Millis, SessionId, TaskRef, TenantId};
 
 use crate::engine::{Bind, Row, Statement};
 use crate::feed::{self, FeedKind};
+use crate::grants;
 use crate::tokens::NewSession;
 use crate::{Store, StoreError};
 
@@ -127,6 +128,8 @@ impl Store {
         if tx.row(END, [Bind::Text(&id), Bind::Int(at), Bind::Text(by)]).await?.is_none() {
             return Ok(None);
         }
+        // Whoever ends a session, its upstream grant is to be revoked.
+        tx.run(grants::OVER, [Bind::Text(&id), Bind::Int(at)]).await?;
         let feed = feed::enter(&mut tx, FeedKind::SessionEnded, &id, at).await?;
         tx.commit().await?;
         Ok(Some(feed))

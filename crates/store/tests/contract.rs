@@ -11,6 +11,8 @@
 
 #[path = "contract/exports.rs"]
 mod exports;
+#[path = "contract/grants.rs"]
+mod grants;
 #[path = "contract/groups.rs"]
 mod groups;
 #[path = "contract/people.rs"]

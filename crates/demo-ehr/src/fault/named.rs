@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Fault, Place};
+use super::{Fault, IdTokenFlaw, Place};
 
 /// What stands after the `=` of a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,6 +124,20 @@ const ROWS: &[Row] = &[
     ("write-outcome", WORDS, "answers to writes are outcomes of this text", |g| Fault::WriteOutcome(g.text)),
     ("malformed-capabilities", Takes::Nothing, "the CapabilityStatement is `null`", |_| Fault::MalformedCapabilities),
     ("token-refused", Takes::Nothing, "the token endpoint refuses everybody", |_| Fault::TokenRefused),
+    ("token-without-patient", Takes::Nothing, "apps are told no patient with their token", |_| Fault::TokenWithoutPatient),
+    ("token-scope", Takes::Text("SCOPES", "patient/*.cruds"), "apps are told that they have these scopes", |g| Fault::TokenScope(g.text)),
+    ("id-token-absent", Takes::Nothing, "no ID token comes", |_| Fault::IdToken(IdTokenFlaw::Absent)),
+    ("id-token-nonce", Takes::Nothing, "ID tokens are another login's", |_| Fault::IdToken(IdTokenFlaw::Nonce)),
+    ("id-token-audience", Takes::Nothing, "ID tokens are for another app", |_| Fault::IdToken(IdTokenFlaw::Audience)),
+    ("id-token-issuer", Takes::Nothing, "ID tokens are another issuer's", |_| Fault::IdToken(IdTokenFlaw::Issuer)),
+    ("id-token-expired", Takes::Nothing, "ID tokens have ended", |_| Fault::IdToken(IdTokenFlaw::Expired)),
+    ("id-token-signature", Takes::Nothing, "ID tokens have no good signature", |_| Fault::IdToken(IdTokenFlaw::Signature)),
+    ("id-token-user", Takes::Nothing, "ID tokens name a person at another server", |_| Fault::IdToken(IdTokenFlaw::User)),
+    ("refresh-patient", Takes::Text("ID", "pat-002"), "refreshed tokens are for this patient", |g| Fault::RefreshPatient(g.text)),
+    ("authorize-issuer", Takes::Text("URL", "http://127.0.0.1:9"), "codes come with this `iss`", |g| Fault::AuthorizeIssuer(g.text)),
+    ("authorize-state", Takes::Text("TEXT", "of-another-login"), "codes come with this `state`", |g| Fault::AuthorizeState(g.text)),
+    ("revocation-unsupported", Takes::Nothing, "there is no revocation endpoint", |_| Fault::RevocationUnsupported),
+    ("revocation-fails", Takes::Nothing, "the revocation endpoint answers 503", |_| Fault::RevocationFails),
     ("token-slow", Takes::Number("MILLISECONDS", 400), "the token endpoint waits", |g| Fault::TokenSlow(g.time())),
 ];
 

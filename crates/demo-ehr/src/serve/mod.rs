@@ -2,6 +2,7 @@
 
 mod binary;
 mod body;
+mod compartment;
 mod export;
 mod history;
 pub(crate) mod listing;
@@ -10,6 +11,7 @@ mod operation;
 mod outcome;
 pub(crate) mod render;
 pub(crate) mod route;
+pub(crate) mod smart;
 pub(crate) mod token;
 mod transaction;
 mod wire;
@@ -35,6 +37,7 @@ use crate::requests::{Requests, Seen};
 use crate::search;
 use crate::serve::message::{Ask, Reply};
 use crate::serve::route::State;
+use crate::serve::smart::{AppToken, LaunchContext, LaunchError, Smart};
 use crate::serve::token::{Auth, Tokens};
 use crate::serve::wire::{Response, instead, plain, send};
 use crate::shelf::Found;
@@ -69,9 +72,48 @@ struct Shared {
     requests: Requests,
     faults: Faults,
     switchboard: Switchboard,
+    /// Absent when no app is registered.
+    smart: Option<Smart>,
 }
 
 impl Running {
+    /// A launch handle for this app and context: what stands in `launch` when the EHR opens the app.
+    ///
+    /// # Errors
+    /// When the app is not registered, or someone or something of the context is not here.
+    pub fn mint_launch(&self, client_id: &str, context: LaunchContext) -> Result<String, LaunchError> {
+        let smart = self.shared.smart.as_ref().ok_or_else(|| LaunchError::Client(client_id.to_owned()))?;
+        smart.mint(client_id, context, &self.shared.state)
+    }
+
+    /// Where the EHR sends a browser to launch this app: its launch URL with `iss` and a new `launch` handle.
+    ///
+    /// # Errors
+    /// As [`Self::mint_launch`], and when the app has no launch URL.
+    pub fn launch_url(&self, client_id: &str, context: LaunchContext) -> Result<String, LaunchError> {
+        let smart = self.shared.smart.as_ref().ok_or_else(|| LaunchError::Client(client_id.to_owned()))?;
+        smart.launch_url(client_id, context, &self.shared.state)
+    }
+
+    /// The page on which a person launches an app; none when no app is registered.
+    #[must_use]
+    pub fn launch_page(&self) -> Option<String> {
+        self.shared.smart.as_ref().map(Smart::launch_page_url)
+    }
+
+    /// What an app's access token is, or was, good for.
+    #[must_use]
+    pub fn app_token(&self, token: &str) -> Option<AppToken> {
+        self.shared.smart.as_ref()?.app_token(token)
+    }
+
+    /// Signs a person out of the EHR: what was granted without `offline_access` ends.
+    pub fn sign_out(&self, practitioner: &str) {
+        if let Some(smart) = &self.shared.smart {
+            smart.sign_out(practitioner);
+        }
+    }
+
     /// Puts a resource (a new version, if it is there already), as if another system had written it.
     pub fn put(&self, resource: Value) {
         let mut shelf = self.shared.state.shelf.write().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +153,9 @@ impl Running {
     /// Forgets every token given out: the next FHIR request with one is a 401.
     pub fn forget_tokens(&self) {
         self.shared.tokens.forget();
+        if let Some(smart) = &self.shared.smart {
+            smart.forget();
+        }
     }
 }
 
@@ -129,7 +174,14 @@ pub(crate) async fn start(ehr: crate::DemoEhr, address: SocketAddr) -> io::Resul
     let mut shelf = ehr.shelf;
     shelf.set_base(&base_url);
     let mut state = State::new(base_url.clone(), ehr.now, shelf, ehr.unknown, ehr.links);
-    state.security = matches!(ehr.auth, Auth::SmartBackend { .. }).then(|| token_url.clone());
+    let backend = matches!(ehr.auth, Auth::SmartBackend { .. });
+    let smart = if ehr.smart.clients.is_empty() {
+        None
+    } else {
+        state.authorize = Some(format!("{origin}/authorize"));
+        Some(Smart::new(ehr.smart, origin, backend)?)
+    };
+    state.security = (backend || smart.is_some()).then(|| token_url.clone());
     let (requests, faults) = (Requests::default(), Faults::default());
     let shared = Arc::new(Shared {
         state,
@@ -138,6 +190,7 @@ pub(crate) async fn start(ehr: crate::DemoEhr, address: SocketAddr) -> io::Resul
         requests: requests.clone(),
         faults: faults.clone(),
         switchboard: ehr.switchboard,
+        smart,
     });
     let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
     Ok(Running { base_url, token_url, requests, faults, shared, task })
@@ -173,7 +226,7 @@ impl Shared {
     /// The answer to a request; none when the connection is to be closed without one.
     async fn handle(&self, request: http::Request<Incoming>) -> Option<Response> {
         let (head, body) = request.into_parts();
-        let form = head.uri.path() == "/token" || head.uri.path().ends_with("/_search");
+        let form = smart::is_form(head.uri.path()) || head.uri.path().ends_with("/_search");
         let body = read(body, if form { FORM_BYTES_MAX } else { BODY_BYTES_MAX }).await;
         let whole = body.is_some();
         let seen = Seen {
@@ -188,6 +241,14 @@ impl Shared {
             body: body.unwrap_or_default(),
         };
         self.requests.push(seen.clone());
+        if let Some(smart) = &self.smart
+            && let Some(response) = smart.answer(&seen, &self.state, &self.faults).await
+        {
+            if seen.path == "/token" {
+                self.tokens.counts();
+            }
+            return Some(response);
+        }
         if seen.path == "/token" {
             return Some(self.token(&seen).await);
         }
@@ -206,7 +267,8 @@ impl Shared {
             return Some(plain(200, self.smart_configuration()));
         }
         let open = below == "metadata" || below.starts_with(".well-known");
-        if !open && !self.tokens.admits(&self.auth, seen.header("authorization")) {
+        let app = self.app_token(&seen);
+        if !open && app.is_none() && !self.tokens.admits(&self.auth, seen.header("authorization")) {
             let mut response =
                 plain(401, outcome::outcome("login", "missing or expired token for realm hospital-prod"));
             response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -219,7 +281,7 @@ impl Shared {
         }
         let response = match faults.iter().find_map(instead) {
             Some(response) => Some(response),
-            None => self.carry_out(&seen, below, &faults),
+            None => self.carry_out(&seen, below, app.as_ref(), &faults),
         };
         for fault in &faults {
             if let Fault::SlowHeaders(how_long) = fault {
@@ -229,9 +291,19 @@ impl Shared {
         response
     }
 
+    /// The live token of an app that a request came with, where such tokens count.
+    fn app_token(&self, seen: &Seen) -> Option<AppToken> {
+        let counts = matches!(self.auth, Auth::SmartLaunch | Auth::SmartBackend { .. });
+        self.smart.as_ref().filter(|_| counts)?.live(seen)
+    }
+
     /// Does what was asked; no answer when the connection is to be closed without one.
-    fn carry_out(&self, seen: &Seen, below: &str, faults: &[Fault]) -> Option<Response> {
-        let mut reply = self.state.answer(&ask(seen, below), faults);
+    fn carry_out(&self, seen: &Seen, below: &str, app: Option<&AppToken>, faults: &[Fault]) -> Option<Response> {
+        let ask = ask(seen, below);
+        let mut reply = match app {
+            Some(app) => smart::limit::answer(app, &self.state, &ask, faults),
+            None => self.state.answer(&ask, faults),
+        };
         for fault in faults {
             match fault {
                 Fault::CutBeforeAnswer => return None,

@@ -24,7 +24,10 @@ pub(crate) struct State {
     pub(crate) shelf: RwLock<Shelf>,
     pub(crate) unknown: UnknownParameters,
     pub(crate) links: PageLinks,
+    /// The token endpoint, if there is one.
     pub(crate) security: Option<String>,
+    /// The authorization endpoint, if there is one.
+    pub(crate) authorize: Option<String>,
     pub(super) lists: Lists,
     pub(super) exports: Exports,
 }
@@ -38,6 +41,7 @@ impl State {
             unknown,
             links,
             security: None,
+            authorize: None,
             lists: Lists::default(),
             exports: Exports::default(),
         }
@@ -75,9 +79,7 @@ impl State {
             ("GET" | "HEAD", ["metadata"]) if faults.contains(&Fault::MalformedCapabilities) => {
                 Reply::plain(200, Value::Null)
             }
-            ("GET" | "HEAD", ["metadata"]) => {
-                Reply::plain(200, capability::statement(shelf, &self.base, self.now, self.security.as_deref()))
-            }
+            ("GET" | "HEAD", ["metadata"]) => Reply::plain(200, capability::statement(shelf, self)),
             ("GET", []) => self.next_page(shelf, &search::pairs(ask.query), faults),
             ("GET", ["_history"]) => self.list(shelf, "_history", ask.pairs(), faults),
             (_, [kind, ..]) if kind.parse::<fhir::ResourceType>().is_err() => {

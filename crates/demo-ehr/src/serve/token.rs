@@ -23,6 +23,9 @@ pub enum Auth {
         /// Lifetime of a token.
         seconds: u64,
     },
+    /// Access tokens of apps, got by a launch ([`crate::DemoEhr::smart_client`]), and nothing else. With
+    /// [`Auth::SmartBackend`] they count beside those of Backend Services, once an app is registered.
+    SmartLaunch,
 }
 
 /// The tokens given out.
@@ -36,6 +39,11 @@ impl Tokens {
     /// How many token requests came in, refused ones included.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a token request that the launch side answers.
+    pub(crate) fn counts(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets every token, as an upstream does that was restarted.
@@ -75,6 +83,8 @@ impl Tokens {
         match auth {
             Auth::None => true,
             Auth::Bearer(token) => sent == Some(token),
+            // Apps' tokens are kept, and judged, on the launch side.
+            Auth::SmartLaunch => false,
             Auth::SmartBackend { .. } => {
                 let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
                 sent.and_then(|token| given.get(token)).is_some_and(|end| *end > Instant::now())

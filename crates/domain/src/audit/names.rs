@@ -31,6 +31,7 @@ const KINDS: &[(u8, &str, Kind)] = &[
     (25, "fhir.operation", Kind::FhirOperation),
     (26, "fhir.transaction", Kind::FhirTransaction),
     (27, "fhir.export", Kind::FhirExport),
+    (28, "upstream.revoke", Kind::UpstreamRevoke),
     (29, "authorize", Kind::Authorize),
     (30, "sign-in", Kind::SignIn),
     (31, "sign-out", Kind::SignOut),

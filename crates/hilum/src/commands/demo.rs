@@ -6,6 +6,7 @@ mod show;
 mod tour;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Exit, Failure};
 use crate::output::{self, Format};
@@ -34,14 +35,24 @@ pub struct Demo {
     /// Have the demonstration EHR misbehave so (see below); may come several times
     #[arg(long, requires = "ehr", value_name = "NAME[=VALUE]")]
     pub fault: Vec<demo_ehr::Fault>,
+    /// Register the SMART apps of this JSON file (see below); the FHIR base then wants the tokens they get by a launch
+    #[arg(long, requires = "ehr", value_name = "FILE")]
+    pub ehr_client: Option<PathBuf>,
 }
+
+/// Largest file of apps: far more than a person registers by hand.
+const CLIENT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Examples, and every fault with what it takes and does.
 fn after_help() -> String {
     let mut text = "Examples:\n  hilum demo                        the tour, then stay up for requests of your own\n  \
         hilum demo --tour -o json         the tour alone, one object per step\n  \
         hilum demo --ehr 127.0.0.1:8080   the EHR alone, to put a gate of your own in front of\n  \
-        hilum demo --ehr 127.0.0.1:8080 --fault foreign-match=Patient/pat-007 --fault odd-headers\n\n\
+        hilum demo --ehr 127.0.0.1:8080 --fault foreign-match=Patient/pat-007 --fault odd-headers\n  \
+        hilum demo --ehr 127.0.0.1:8080 --ehr-client app.json   an EHR that launches an app\n\n\
+        An app, or a list of them, in the file (jwks in place of jwks_url for keys by value; loopback only):\n  \
+        {\"client_id\": \"my-app\", \"jwks_url\": \"http://127.0.0.1:9000/jwks.json\",\n   \
+        \"redirect_uris\": [\"http://127.0.0.1:9000/callback\"], \"launch_url\": \"http://127.0.0.1:9000/launch\"}\n\n\
         The EHR is a demonstration upstream with synthetic patients, not a FHIR server product.\n\n\
         Faults, which can also be switched while it runs: PUT one a line to http://ADDRESS/faults,\n\
         none to switch all off.\n"
@@ -77,6 +88,10 @@ async fn ehr_alone(demo: &Demo, address: SocketAddr, format: Format) -> Result<E
     } else {
         demo_ehr::DemoEhr::new(demo.seed, patients, server::clock::Clock::system().now())
     };
+    let apps = demo.ehr_client.as_deref().map(apps).transpose()?.unwrap_or_default();
+    let launches = !apps.is_empty();
+    let ehr = apps.into_iter().fold(ehr, demo_ehr::DemoEhr::smart_client);
+    let ehr = if launches { ehr.auth(demo_ehr::Auth::SmartLaunch) } else { ehr };
     let (patients, resources) = (ehr.resources("Patient").len(), ehr.len());
     let ehr = ehr
         .switchboard(demo_ehr::Switchboard::Outside)
@@ -85,9 +100,11 @@ async fn ehr_alone(demo: &Demo, address: SocketAddr, format: Format) -> Result<E
         .map_err(|why| Failure::failed(format!("cannot listen on {address}: {why}; choose another address")))?;
     ehr.faults.set(demo.fault.iter().cloned());
     let faults = demo.fault.len();
+    let launch = ehr.launch_page();
     match format {
         Format::Json => {
-            let told = serde_json::json!({ "ehr": ehr.base_url, "patients": patients, "faults": faults });
+            let told =
+                serde_json::json!({ "ehr": ehr.base_url, "patients": patients, "faults": faults, "launch": launch });
             output::line(&told.to_string());
         }
         Format::Table if demo.empty => {
@@ -101,9 +118,26 @@ async fn ehr_alone(demo: &Demo, address: SocketAddr, format: Format) -> Result<E
     if faults > 0 {
         output::note(&format!("it misbehaves in {faults} of the ways that `hilum demo --help` lists"));
     }
+    if let Some(launch) = launch {
+        output::note(&format!("apps are launched at {launch}, and FHIR wants the tokens they get"));
+    }
     output::note("it asks nobody who they are; ctrl-c ends it");
     super::serve::stopped().await;
     Ok(Exit::Done)
+}
+
+/// The SMART apps of a file.
+fn apps(file: &Path) -> Result<Vec<demo_ehr::SmartClient>, Failure> {
+    let name = file.display();
+    let wrong = |says: String| Failure::usage(format!("`--ehr-client {name}`: {says}"));
+    let size = std::fs::metadata(file).map_err(|why| wrong(why.to_string()))?.len();
+    if size > CLIENT_BYTES_MAX {
+        return Err(wrong("it is too large".to_owned()));
+    }
+    let text = std::fs::read(file).map_err(|why| wrong(why.to_string()))?;
+    let value = serde_json::from_slice(&text).map_err(|why| wrong(why.to_string()))?;
+    let apps = demo_ehr::SmartClient::from_json(&value).map_err(|why| wrong(why.to_string()))?;
+    if apps.is_empty() { Err(wrong("it lists no app".to_owned())) } else { Ok(apps) }
 }
 
 async fn toured(hospital: &Hospital, demo: &Demo, format: Format) -> Result<Exit, Failure> {

@@ -8,7 +8,7 @@ use fhir::ResourceType;
 use fhir::request::View;
 
 use crate::consent::{Consents, ConsentsBuilder};
-use crate::context::Context;
+use crate::context::{Authority, Context};
 use crate::grants::Grants;
 use crate::permit::{Permit, Plan, UpstreamCall};
 use crate::rules::TenantRules;
@@ -27,6 +27,7 @@ pub fn ask_consents(rules: &TenantRules, session: &Session, now: Millis) -> Opti
         upstream_base: rules.upstream_base.clone(),
         public_base: rules.public_base.clone(),
         session: session.id,
+        authority: Authority::of(session),
         scope: String::new(),
         purpose_of_use: session.purpose_of_use.clone(),
         now,

@@ -16,7 +16,7 @@ use fhir::{Id, ResourceType};
 use super::edit::Edits;
 use super::{judge, walk};
 use crate::consent::Consents;
-use crate::context::Context;
+use crate::context::{Authority, Context};
 use crate::criteria;
 use crate::decide::{Denial, Guard};
 use crate::export::{self, EXPORTS, ExportAsk, ExportJob, Members};
@@ -139,6 +139,7 @@ pub fn decide_lines(
         upstream_base: ask.rules.upstream_base.clone(),
         public_base: ask.rules.public_base.clone(),
         session: ask.session.id,
+        authority: Authority::of(ask.session),
         scope: ask.session.scopes.to_string(),
         purpose_of_use: ask.session.purpose_of_use.clone(),
         now: ask.now,

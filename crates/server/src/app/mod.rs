@@ -135,7 +135,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
         &authorize,
         keys.clone(),
         audit.clone(),
-        broker,
+        broker.clone(),
         &settings.tenants,
     ));
     let parts = Parts { store, keys, audit, registry, gate };
@@ -145,6 +145,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     let (public_at, admin_at) = (address(&public, settings.public.listen), address(&admin, settings.admin.listen));
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
+        tokio::spawn(broker.end_grants(parts.registry.clone(), parts.audit.clone(), stopped.clone())),
         tokio::spawn(serve_public(public, Arc::clone(&parts.gate), authorize.router(), stopped.clone())),
         tokio::spawn(serve_admin(admin, parts.clone(), stopped.clone())),
         tokio::spawn(authorize::end_idle(parts.store.clone(), parts.registry.clone(), idle_clock, stopped)),

@@ -165,13 +165,16 @@ impl Service {
         let has_word = asked.contains(&RequestedScope::Word(ScopeWord::Launch));
         let context = match &request.launch {
             Some(_) if !has_word => return Err(invalid("`launch` needs the scope `launch` beside it")),
-            None if has_word => return Err(invalid("the scope `launch` needs the `launch` parameter of an EHR launch")),
+            None if has_word => {
+                return Err(invalid("the scope `launch` needs the `launch` parameter of an EHR launch"));
+            }
             None => None,
             Some(handle) => {
                 let found: Option<Context> = self.look_at(tenant, OnceKind::Launch, handle, now).await?;
                 // Unknown, used, expired, another client's, another person's: one answer (LN-03, NEG-043).
                 let fits = found.filter(|found| found.client == client.id && browser.sign_in() == Some(found.sign_in));
-                let refused = || invalid("the launch is unknown, used or expired, or it is not for this app and person");
+                let refused =
+                    || invalid("the launch is unknown, used or expired, or it is not for this app and person");
                 if fits.is_none() {
                     return Err(refused());
                 }
@@ -186,9 +189,7 @@ impl Service {
         let standing = self
             .standing_for(tenant, client, task, &mode, now)
             .map_err(|error| Stop::back(&request, error.code, error.description))?;
-        standing
-            .admits()
-            .map_err(|why| Stop::back(&request, ErrorCode::UnauthorizedClient, why.to_string()))?;
+        standing.admits().map_err(|why| Stop::back(&request, ErrorCode::UnauthorizedClient, why.to_string()))?;
         // What is left of the scope is decided again once the person is known; nothing at all is told at once.
         super::consent::granted(&standing, &request)?;
         let cookie = browser.named(tenant, embedding(client))?;
@@ -288,7 +289,8 @@ impl Service {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/par", origin(&request))?;
         let sent = body(request, FORM, oauth::form::FORM_BYTES_MAX).await?;
         let bytes = sent.bytes;
-        let proof = oauth::request::read_client(&bytes, sent.authorization.as_deref()).map_err(Refused::from_request)?;
+        let proof =
+            oauth::request::read_client(&bytes, sent.authorization.as_deref()).map_err(Refused::from_request)?;
         let now = self.clock.now();
         let caller = self.caller(tenant, &trace, &proof, now).await?;
         match self.store.use_assertion(caller.used()).await {

@@ -39,7 +39,8 @@ impl Browser {
     pub(super) fn read(tenant: &Tenant, headers: &HeaderMap) -> Self {
         let get = |what: &str| {
             let name = cookie_name(tenant, what);
-            let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(';'));
+            let pairs =
+                headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(';'));
             let mut found = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
             match (found.next(), found.next()) {
                 (Some((_, value)), None) if handles::hash(value).is_some() => Some(value.to_owned()),

@@ -6,9 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{Kind, Outcome};
-use domain::{
-    Class, Integration, Millis, Presence, RequestedScope, ScopeSet, ScopeWord, SessionId,
-};
+use domain::{Class, Integration, Millis, Presence, RequestedScope, ScopeSet, ScopeWord, SessionId};
 use fhir::Id;
 use http::Request;
 use oauth::ErrorCode;
@@ -205,11 +203,8 @@ impl Service {
         waiting: Waiting,
         now: Millis,
     ) -> Result<Response, Stop> {
-        let standing = self
-            .registry
-            .snapshot()
-            .standing(&waiting.approval, now)
-            .map_err(|_| Stop::page(Refusal::Interaction))?;
+        let standing =
+            self.registry.snapshot().standing(&waiting.approval, now).map_err(|_| Stop::page(Refusal::Interaction))?;
         let step = Step { handle: handle.to_owned(), waiting, standing };
         self.next(tenant, browser, &step, now).await
     }
@@ -256,17 +251,12 @@ impl Service {
         // A second's grace: providers write whole seconds.
         let anew = request.prompt == Prompt::Login && person.signed_in_at < began_at - 1_000;
         let age = now.saturating_sub(person.signed_in_at);
-        let old = request.max_age.is_some_and(|most| age > Millis::from(most) * 1_000 && person.signed_in_at < *began_at);
+        let old =
+            request.max_age.is_some_and(|most| age > Millis::from(most) * 1_000 && person.signed_in_at < *began_at);
         Ok(if anew || old { None } else { Some(person) })
     }
 
-    async fn ask_who(
-        &self,
-        tenant: &Tenant,
-        browser: &Browser,
-        step: &Step,
-        now: Millis,
-    ) -> Result<Response, Stop> {
+    async fn ask_who(&self, tenant: &Tenant, browser: &Browser, step: &Step, now: Millis) -> Result<Response, Stop> {
         let Waiting { request, .. } = &step.waiting;
         let place = place(tenant, step.client(), request);
         let app = Shown::new(&step.client().name);
@@ -307,8 +297,7 @@ impl Service {
             .map_err(|_| Fault("the random source failed"))?;
         let mut record = personal_record(&trace, Kind::PatientsShown, Outcome::Success, &step.standing);
         record.actor.person = person.recorded();
-        record.phi.patients =
-            rows.iter().filter(|row| row.fits(search)).map(|row| row.id.to_string()).collect();
+        record.phi.patients = rows.iter().filter(|row| row.fits(search)).map(|row| row.id.to_string()).collect();
         self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))?;
         let csrf = browser.csrf(&step.handle).ok_or(Stop::page(Refusal::Interaction))?;
         let page = Picker {
@@ -351,7 +340,8 @@ impl Service {
             (None, None) => Some(PickerProblem::None),
             (Some(_), None) => Some(PickerProblem::Unknown),
         };
-        let wanted: Option<Id> = form.patient.as_deref().filter(|_| search.is_none()).and_then(|text| text.parse().ok());
+        let wanted: Option<Id> =
+            form.patient.as_deref().filter(|_| search.is_none()).and_then(|text| text.parse().ok());
         let theirs = match &wanted {
             Some(wanted) => {
                 let patients = self.patients_of(tenant, &step.standing, &person, now).await.map_err(failed)?;

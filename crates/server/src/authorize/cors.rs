@@ -14,7 +14,8 @@ use crate::registry::Registry;
 /// What scripts may send.
 const MAY_SEND: &str = "accept, authorization, content-type, dpop, if-match, if-none-match, prefer";
 /// What scripts may read beyond what every script may.
-const MAY_READ: &str = "audit-receipt, content-location, dpop-nonce, etag, last-modified, location, retry-after, www-authenticate";
+const MAY_READ: &str =
+    "audit-receipt, content-location, dpop-nonce, etag, last-modified, location, retry-after, www-authenticate";
 /// With which methods.
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE, HEAD";
 

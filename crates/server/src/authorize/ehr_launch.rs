@@ -131,12 +131,7 @@ impl Service {
         Ok(response)
     }
 
-    async fn came_from_ehr(
-        &self,
-        tenant: &Tenant,
-        trace: &Trace,
-        request: &Request<Body>,
-    ) -> Result<Response, Failed> {
+    async fn came_from_ehr(&self, tenant: &Tenant, trace: &Trace, request: &Request<Body>) -> Result<Response, Failed> {
         let over = || Failed::new(StatusCode::BAD_REQUEST, "This launch is over. Start the app from the EHR again");
         let now = self.clock.now();
         let query = request.uri().query().unwrap_or_default();

@@ -153,7 +153,8 @@ impl Service {
         label: &str,
         sealed: &[u8],
     ) -> Result<T, Fault> {
-        let plain = self.keys.open_row(tenant.id.as_str(), label, sealed).map_err(|_| Fault("a stored value does not open"))?;
+        let plain =
+            self.keys.open_row(tenant.id.as_str(), label, sealed).map_err(|_| Fault("a stored value does not open"))?;
         let plain = zeroize::Zeroizing::new(plain);
         serde_json::from_slice(&plain).map_err(|_| Fault("a stored value cannot be read"))
     }

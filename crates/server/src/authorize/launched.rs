@@ -22,7 +22,13 @@ use super::{Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
 use crate::audit::Lane;
 
 impl Service {
-    pub(super) async fn by_ticket(&self, tenant: &Tenant, caller: &Caller, ticket: &str, now: Millis) -> Result<Launch, Denied> {
+    pub(super) async fn by_ticket(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        ticket: &str,
+        now: Millis,
+    ) -> Result<Launch, Denied> {
         let invalid = || Denied::new(Reason::GrantInvalid, ErrorCode::InvalidGrant, TICKET_REFUSED);
         let hash = ticket_hash(ticket).ok_or_else(invalid)?;
         let found = self.store.find_ticket(&hash).await.map_err(|why| store_failed(&why))?;
@@ -45,7 +51,16 @@ impl Service {
         shown::admitted(&standing).map_err(|denied| denied.at(&standing, &patient))?;
         let kind = LaunchKind::Ticket;
         let patient = Some(patient);
-        Ok(Launch { kind, standing, patient, encounter, ticket: Some(hash), details: None, evidence: None, person: None })
+        Ok(Launch {
+            kind,
+            standing,
+            patient,
+            encounter,
+            ticket: Some(hash),
+            details: None,
+            evidence: None,
+            person: None,
+        })
     }
 
     pub(super) async fn by_relationship(

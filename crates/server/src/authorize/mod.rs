@@ -54,10 +54,10 @@ pub use self::tokens::{TokenRefusal, VerifiedTokens};
 use crate::audit::Audit;
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::identity::{FhirUser, IdentityProvider};
 use crate::keys::KeyRing;
 use crate::proofs::Proofs;
 use crate::registry::{Registry, Snapshot, Standing};
-use crate::identity::{FhirUser, IdentityProvider};
 use crate::settings::{EhrSettings, PeopleSettings, SignIn, TenantSettings};
 use crate::surrogates::SurrogateTable;
 
@@ -185,9 +185,7 @@ impl Authorize {
         let tokens = Arc::new(VerifiedTokens::new(tenants, keys.clone()));
         let tenants = tenants
             .iter()
-            .map(|settings| {
-                Ok((settings.id.to_string(), Tenant::open(settings, &broker, &clock)?))
-            })
+            .map(|settings| Ok((settings.id.to_string(), Tenant::open(settings, &broker, &clock)?)))
             .collect::<Result<_, OpenAuthorizeError>>()?;
         let clients = Clients::new(broker.clone());
         let (look_ups, alarms) = (LookUps::default(), Alarms::default());

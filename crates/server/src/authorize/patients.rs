@@ -117,13 +117,8 @@ impl PatientRule {
         if kind != ResourceType::PATIENT && fhir::compartment::patient_paths(kind).is_empty() {
             return Err(format!("{kind} says of no patient whose it is"));
         }
-        let mut rule = Self {
-            kind,
-            user: String::new(),
-            query: query.to_owned(),
-            tokens: Vec::new(),
-            references: Vec::new(),
-        };
+        let mut rule =
+            Self { kind, user: String::new(), query: query.to_owned(), tokens: Vec::new(), references: Vec::new() };
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is no parameter=value"))?;
             let param = fhir::params::find(kind, name).ok_or_else(|| format!("{kind} has no parameter `{name}`"))?;
@@ -247,9 +242,9 @@ impl Service {
     ) -> PickerRow {
         debug_assert!(standing.integration.tenant == tenant.id);
         let found = self.found(tenant, ResourceType::PATIENT, &format!("_id={patient}")).await;
-        let row = found.ok().and_then(|found| {
-            found.resources.iter().filter_map(PatientRow::of).find(|row| row.id == *patient)
-        });
+        let row = found
+            .ok()
+            .and_then(|found| found.resources.iter().filter_map(PatientRow::of).find(|row| row.id == *patient));
         let unknown = || PatientRow {
             id: patient.clone(),
             name: format!("Patient {patient}"),
@@ -259,12 +254,7 @@ impl Service {
         row.unwrap_or_else(unknown).shown()
     }
 
-    async fn found(
-        &self,
-        tenant: &Tenant,
-        kind: ResourceType,
-        query: &str,
-    ) -> Result<crate::broker::Listed, Fault> {
+    async fn found(&self, tenant: &Tenant, kind: ResourceType, query: &str) -> Result<crate::broker::Listed, Fault> {
         self.broker.list(&tenant.id, kind, query).await.ok_or(Fault("the patients could not be looked up; try again"))
     }
 }
@@ -272,27 +262,36 @@ impl Service {
 #[test]
 fn a_rule_binds_its_person_and_can_be_judged() {
     let rule = PatientRule::read("Patient?general-practitioner={fhirUser}").unwrap();
-    let patient = |gp: &str| serde_json::json!({
-        "resourceType": "Patient", "id": "P1", "generalPractitioner": [{ "reference": gp }],
-        "name": [{ "given": ["Ada", "B"], "family": "C" }], "birthDate": "1970-01-02"
-    });
+    let patient = |gp: &str| {
+        serde_json::json!({
+            "resourceType": "Patient", "id": "P1", "generalPractitioner": [{ "reference": gp }],
+            "name": [{ "given": ["Ada", "B"], "family": "C" }], "birthDate": "1970-01-02"
+        })
+    };
     assert!(rule.holds(&patient("Practitioner/D1"), "Practitioner/D1"));
     assert!(!rule.holds(&patient("Practitioner/D2"), "Practitioner/D1"), "an upstream that ignores the parameter");
     let row = PatientRow::of(&patient("Practitioner/D1")).unwrap();
     assert_eq!((row.name.as_str(), row.born.as_str()), ("Ada B C", "1970-01-02"));
     assert!(row.fits(Some("ada")) && !row.fits(Some("zoe")) && row.fits(None));
     let rule = PatientRule::read("Encounter?participant={fhirUser}&status=in-progress").unwrap();
-    let encounter = |status: &str, who: &str| serde_json::json!({
-        "resourceType": "Encounter", "status": status, "subject": { "reference": "Patient/P1" },
-        "participant": [{ "individual": { "reference": who } }]
-    });
+    let encounter = |status: &str, who: &str| {
+        serde_json::json!({
+            "resourceType": "Encounter", "status": status, "subject": { "reference": "Patient/P1" },
+            "participant": [{ "individual": { "reference": who } }]
+        })
+    };
     let one = encounter("in-progress", "Practitioner/D1");
     assert!(rule.holds(&one, "Practitioner/D1"));
     assert_eq!(rule.patient(&one).unwrap().as_str(), "P1");
     assert!(!rule.holds(&encounter("finished", "Practitioner/D1"), "Practitioner/D1"));
     for bad in [
-        "Patient", "Patient?name=x", "Patient?name={fhirUser}", "Patient?general-practitioner=Practitioner/1",
-        "Medication?code={fhirUser}", "Nope?x={fhirUser}", "Patient?general-practitioner={fhirUser}&birthdate=gt2000",
+        "Patient",
+        "Patient?name=x",
+        "Patient?name={fhirUser}",
+        "Patient?general-practitioner=Practitioner/1",
+        "Medication?code={fhirUser}",
+        "Nope?x={fhirUser}",
+        "Patient?general-practitioner={fhirUser}&birthdate=gt2000",
     ] {
         assert!(PatientRule::read(bad).is_err(), "{bad}");
     }

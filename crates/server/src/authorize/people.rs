@@ -74,9 +74,7 @@ impl Person {
 impl Service {
     /// The person's keyed tag in this tenant.
     pub(super) fn tag(&self, tenant: &Tenant, person: &Person) -> Result<[u8; 16], Fault> {
-        self.keys
-            .person_tag(tenant.id.as_str(), &person.issuer, &person.subject)
-            .map_err(|_| Fault("the keys failed"))
+        self.keys.person_tag(tenant.id.as_str(), &person.issuer, &person.subject).map_err(|_| Fault("the keys failed"))
     }
 
     /// Who is signed in at this browser; asking is a sign of them (S4-03).

@@ -75,9 +75,8 @@ impl Service {
         {
             return self.asked_by_bearer(tenant, trace, bearer, &sent.bytes, now).await;
         }
-        let read = sent.and_then(|sent| {
-            TokenQuestion::read(&sent.bytes, sent.authorization.as_deref()).map_err(Refused::from)
-        });
+        let read = sent
+            .and_then(|sent| TokenQuestion::read(&sent.bytes, sent.authorization.as_deref()).map_err(Refused::from));
         let question = match read {
             Ok(question) => question,
             Err(refused) => {
@@ -118,7 +117,10 @@ impl Service {
         let standing = own.as_ref().and_then(|own| self.standing(&snapshot, &own.session, now).ok());
         let (Some(own), Some(standing)) = (own, standing) else {
             self.audit.count_unauthenticated(&tenant.id, Reason::TokenInvalid, trace.from().peer);
-            return Err(Refused::new(ErrorCode::InvalidClient, "the access token in the Authorization header is not valid"));
+            return Err(Refused::new(
+                ErrorCode::InvalidClient,
+                "the access token in the Authorization header is not valid",
+            ));
         };
         let integration = Arc::clone(&standing.integration);
         if integration.introspects != Introspects::Any {
@@ -129,7 +131,8 @@ impl Service {
             let refused = Refused::new(ErrorCode::AccessDenied, "this client may not introspect by its access token");
             return Err(Refused { status: StatusCode::FORBIDDEN, ..refused });
         }
-        let form = oauth::form::Form::read(form).map_err(|why| Refused::new(ErrorCode::InvalidRequest, why.to_string()))?;
+        let form =
+            oauth::form::Form::read(form).map_err(|why| Refused::new(ErrorCode::InvalidRequest, why.to_string()))?;
         let text = form.get("token").ok_or_else(|| Refused::new(ErrorCode::InvalidRequest, "token is missing"))?;
         let token = self.visible(tenant, &integration, text, now);
         Ok(Asked { trace, integration, jti: own.session.jti, token, text: text.to_owned(), now })

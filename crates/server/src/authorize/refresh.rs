@@ -65,7 +65,8 @@ impl Service {
             Ok(confirmation) => confirmation,
             Err(denied) => return Err(failed(denied, used)),
         };
-        match Box::pin(self.go_on(tenant, trace, caller, request, token, &going, granted, confirmation, &used, now)).await
+        match Box::pin(self.go_on(tenant, trace, caller, request, token, &going, granted, confirmation, &used, now))
+            .await
         {
             Ok(body) => Ok(body),
             Err((denied, Spent::Yes)) => Err(failed(denied, unused(&used))),

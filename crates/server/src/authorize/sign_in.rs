@@ -318,9 +318,7 @@ impl Service {
         self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))?;
         let hint = person.and_then(|person| person.logout_hint);
         let there = match (&tenant.provider, hint) {
-            (Some(provider), Some(hint)) => {
-                provider.logout_url(&hint, &tenant.endpoints.oauth("signed-out"), "").await
-            }
+            (Some(provider), Some(hint)) => provider.logout_url(&hint, &tenant.endpoints.oauth("signed-out"), "").await,
             _ => None,
         };
         let mut response = match there {

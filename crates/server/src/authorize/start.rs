@@ -48,7 +48,8 @@ impl Service {
     ) -> Result<Value, (Denied, UsedAssertion)> {
         let failed =
             |denied: Denied, used: UsedAssertion| (denied.about(&launch.standing, launch.patient.as_ref()), used);
-        let Some(seconds) = life(&launch.standing, &granted, now).map(|seconds| self.paced(tenant, &launch, seconds)) else {
+        let Some(seconds) = life(&launch.standing, &granted, now).map(|seconds| self.paced(tenant, &launch, seconds))
+        else {
             return Err(failed(not_approved(launch.standing.approval.task.name.as_str(), "a session this late"), used));
         };
         let mut session = match new_session(&launch, &granted, seconds, now) {

@@ -270,7 +270,6 @@ impl Service {
         let granted = grant(class, &launch, &asked)?;
         Ok((launch, granted))
     }
-
 }
 
 impl Refused {

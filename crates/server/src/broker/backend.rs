@@ -10,15 +10,13 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::key_file::KeyFile;
 use super::signer::KeyFileError;
 use crate::clock::{Clock, random};
 use crate::outbound::{Limits, Outbound};
 
-/// Life of our assertion, in seconds; SMART allows 300 (S0-10).
-const ASSERTION_SECONDS: i64 = 240;
 /// Life assumed when the upstream names none (S0-16): short.
 const LIFE_SECONDS_DEFAULT: i64 = 60;
 /// Longest life believed (S0-16).
@@ -158,17 +156,7 @@ impl Backend {
     }
 
     fn request_body(&self) -> Option<String> {
-        let signer = self.key.signer().ok()?;
-        let now = self.clock.now().div_euclid(1_000);
-        let jti: String = random::<16>().ok()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let assertion = signer.sign(&json!({
-            "iss": self.client_id,
-            "sub": self.client_id,
-            "aud": self.token_url,
-            "iat": now,
-            "exp": now + ASSERTION_SECONDS,
-            "jti": jti,
-        }))?;
+        let assertion = self.key.assertion(&self.client_id, &self.token_url)?;
         let scope = utf8_percent_encode(&self.scope, NON_ALPHANUMERIC);
         let kind = utf8_percent_encode(oauth::assertion::ASSERTION_TYPE, NON_ALPHANUMERIC);
         Some(format!(

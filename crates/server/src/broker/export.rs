@@ -10,7 +10,7 @@ use domain::TenantId;
 use http::header::{ACCEPT, CONTENT_LOCATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use policy::{ExportJob, ExportPermit, ExportPlan, UpstreamAnswer};
+use policy::{Authority, ExportJob, ExportPermit, ExportPlan, UpstreamAnswer};
 
 use super::Broker;
 use super::backend::{HEADER, NoToken};
@@ -72,7 +72,8 @@ impl Broker {
     /// Asks for the Group of a kick-off; `None` where everybody is a member. A failure is an answer too.
     pub async fn ask_members(&self, tenant: &TenantId, plan: &ExportPlan) -> Option<UpstreamAnswer> {
         let call = plan.members_call()?;
-        Some(self.call(tenant, &call, None).await.answer)
+        // An export is nobody's launch: `decide_export` refuses sessions that have a token of their own.
+        Some(self.call(tenant, Authority::Tenant, &call, None).await.answer)
     }
 
     /// Begins an export whose intent is on record. It is sent once: nobody can tell whether an upstream that did not answer began.
@@ -229,6 +230,7 @@ fn request(
         Credential::None => {}
         Credential::Fixed(header) => _ = headers.insert(HEADER, header.clone()),
         Credential::Backend(token) => _ = headers.insert(HEADER, token.header()),
+        Credential::Own(token) => _ = headers.insert(HEADER, token.header()),
     }
     Ok(request)
 }

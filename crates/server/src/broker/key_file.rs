@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use domain::Millis;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::signer::{KeyFileError, Signer};
-use crate::clock::Clock;
+use crate::clock::{Clock, random};
+use crate::hex::hex;
 
+/// Life of our assertions, in seconds; SMART allows 300 (S0-10).
+const ASSERTION_SECONDS: i64 = 240;
 /// Old public keys stay in our JWKS for this long after a rotation: longer than any assertion lives.
 const KEY_OVERLAP_MILLIS: Millis = 3_600_000;
 
@@ -45,5 +48,19 @@ impl KeyFile {
             tracing::warn!(%why, "a private key cannot be read; serving the public keys known before");
         }
         self.public.lock().iter().map(|(jwk, _)| jwk.clone()).collect()
+    }
+
+    /// An assertion of `client` for `audience` (RFC 7523 §3), or none if it cannot be made.
+    pub(super) fn assertion(&self, client: &str, audience: &str) -> Option<String> {
+        let signer = self.signer().ok()?;
+        let now = self.clock.now().div_euclid(1_000);
+        signer.sign(&json!({
+            "iss": client,
+            "sub": client,
+            "aud": audience,
+            "iat": now,
+            "exp": now + ASSERTION_SECONDS,
+            "jti": hex(&random::<16>().ok()?),
+        }))
     }
 }

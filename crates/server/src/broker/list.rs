@@ -38,9 +38,8 @@ impl Broker {
             None => Vec::new(),
             Some(_) => return None,
         };
-        let is_match = |entry: &Value| {
-            entry.pointer("/search/mode").and_then(Value::as_str).is_none_or(|mode| mode == "match")
-        };
+        let is_match =
+            |entry: &Value| entry.pointer("/search/mode").and_then(Value::as_str).is_none_or(|mode| mode == "match");
         let resource = |mut entry: Value| entry.get_mut("resource").map(Value::take);
         let resources = entries.into_iter().filter(is_match).filter_map(resource).collect();
         Some(Listed { resources, more })

@@ -6,9 +6,12 @@
 mod backend;
 mod check;
 mod client_keys;
+mod ehr;
+mod ends;
 mod export;
-mod list;
+mod grants;
 mod key_file;
+mod list;
 mod signer;
 mod upstream;
 
@@ -16,17 +19,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::TenantId;
-use policy::{Answered, Permit, UpstreamAnswer, UpstreamCall, WritePermit};
+use policy::{Answered, Authority, Permit, UpstreamAnswer, UpstreamCall, WritePermit};
 
 pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
 pub(crate) use self::client_keys::{acceptable, life};
+use self::ehr::Ehr;
+pub use self::ehr::{
+    EhrBegun, EhrLaunched, EhrPending, EhrRefused, GrantState, Revocation, Revocations, UpstreamGrant,
+};
 pub use self::export::{Begun, ExportFileBody, ExportStatus};
+use self::grants::Grants;
+pub use self::grants::HoldGrantError;
 pub(crate) use self::key_file::KeyFile;
 pub use self::list::Listed;
 pub use self::signer::{KeyFileError, Signer};
 pub use self::upstream::DiscoveryError;
-use self::upstream::Upstream;
+use self::upstream::{Own, Upstream};
 use crate::audit::Intended;
 use crate::clock::Clock;
 use crate::keys::KeyRing;
@@ -55,6 +64,12 @@ pub enum OpenBrokerError {
         tenant: TenantId,
         /// The file.
         file: String,
+    },
+    /// One key is used for two connections: no key is ever in two sets.
+    #[error("tenant `{tenant}`: the key of `ehr` is another connection's too")]
+    SharedKey {
+        /// Whose.
+        tenant: TenantId,
     },
     /// A URL in the upstream's settings is not one Hilum calls.
     #[error("tenant `{tenant}`: `{url}` is not an acceptable url")]
@@ -104,6 +119,9 @@ impl From<UpstreamAnswer> for Taken {
 
 struct Inner {
     tenants: HashMap<TenantId, Arc<Upstream>>,
+    ehrs: HashMap<TenantId, Arc<Ehr>>,
+    /// Tokens of sessions that EHRs launched; without a key ring there are none.
+    grants: Option<Arc<Grants>>,
     client_keys: ClientKeys,
     outbound: Outbound,
 }
@@ -116,10 +134,10 @@ impl Broker {
     pub fn new(
         tenants: &[TenantSettings],
         outbound: &OutboundSettings,
-        _keys: KeyRing,
+        keys: KeyRing,
         clock: Clock,
     ) -> Result<Self, OpenBrokerError> {
-        Self::open(tenants, outbound, clock)
+        Self::build(tenants, outbound, Some(keys), clock)
     }
 
     /// As [`Broker::new`], for those who have no key ring (`hilum check`).
@@ -131,14 +149,36 @@ impl Broker {
         outbound: &OutboundSettings,
         clock: Clock,
     ) -> Result<Self, OpenBrokerError> {
-        let outbound = Outbound::new(outbound)?;
+        Self::build(tenants, outbound, None, clock)
+    }
+
+    fn build(
+        tenants: &[TenantSettings],
+        settings: &OutboundSettings,
+        keys: Option<KeyRing>,
+        clock: Clock,
+    ) -> Result<Self, OpenBrokerError> {
+        let outbound = Outbound::new(settings)?;
         let mut upstreams = HashMap::with_capacity(tenants.len());
+        let mut ehrs = HashMap::new();
+        let mut known = Vec::new();
         for tenant in tenants {
             let upstream = Upstream::open(tenant, outbound.clone(), clock.clone())?;
+            known.extend(upstream.public_keys());
             upstreams.insert(tenant.id.clone(), Arc::new(upstream));
         }
+        for tenant in tenants {
+            let Some(ehr) = Ehr::open(tenant, settings, outbound.clone(), clock.clone())? else { continue };
+            let keys = ehr.public_keys();
+            if keys.iter().any(|key| known.contains(key)) {
+                return Err(OpenBrokerError::SharedKey { tenant: tenant.id.clone() });
+            }
+            known.extend(keys);
+            ehrs.insert(tenant.id.clone(), ehr);
+        }
+        let grants = keys.map(|keys| Arc::new(Grants::new(keys, ehrs.clone(), clock.clone())));
         let client_keys = ClientKeys::new(outbound.clone(), clock);
-        Ok(Self(Arc::new(Inner { tenants: upstreams, client_keys, outbound }), None))
+        Ok(Self(Arc::new(Inner { tenants: upstreams, ehrs, grants, client_keys, outbound }), None))
     }
 
     /// Makes the permitted call. A failure is an answer too (502, 503 or 504 without a body), so that what follows, `verify`
@@ -150,22 +190,32 @@ impl Broker {
     /// As [`Broker::send`], with the answer's share of the process's memory: drop it once the body is gone.
     pub async fn send_held(&self, tenant: &TenantId, permit: Permit, room: Room) -> Sent {
         let spools = self.1.as_ref().filter(|_| room == Room::Spool && permit.takes_long());
-        let Taken { answer, spool, lease } = self.call(tenant, permit.call(), spools).await;
+        let Taken { answer, spool, lease } = self.call(tenant, permit.authority(), permit.call(), spools).await;
         Sent { answered: permit.answered(answer), spool, lease }
     }
 
     /// Makes a change whose intent is on record. It is sent once: whether it was done is not tried out by doing it again.
     pub async fn write_held(&self, tenant: &TenantId, intended: Intended<WritePermit>) -> Sent {
         let permit = intended.into_permit();
-        let Taken { answer, spool, lease } = self.call(tenant, permit.call(), None).await;
+        let Taken { answer, spool, lease } = self.call(tenant, permit.authority(), permit.call(), None).await;
         Sent { answered: permit.answered(answer), spool, lease }
     }
 
-    async fn call(&self, tenant: &TenantId, call: &UpstreamCall, spools: Option<&Spools>) -> Taken {
-        match self.upstream(tenant) {
-            Some(upstream) => upstream.call(call, spools).await,
-            None => failed(503).into(),
-        }
+    /// Makes a call with the token that its permit names: where that is the session's own, there is no other.
+    async fn call(
+        &self,
+        tenant: &TenantId,
+        authority: Authority,
+        call: &UpstreamCall,
+        spools: Option<&Spools>,
+    ) -> Taken {
+        let Some(upstream) = self.upstream(tenant) else { return failed(503).into() };
+        let own = match (authority, &self.0.grants) {
+            (Authority::Tenant, _) => None,
+            (Authority::Session(session), Some(grants)) => Some(Own { grants, tenant, session }),
+            (Authority::Session(_), None) => return failed(401).into(),
+        };
+        upstream.call(own.as_ref(), call, spools).await
     }
 
     /// A share of the process's memory for what is kept of earlier answers; none where there is no room.
@@ -222,6 +272,10 @@ impl Broker {
             Some(upstream) => check::if_match(upstream, a).await,
             None => IfMatch::NotTried,
         }
+    }
+
+    fn ehr(&self, tenant: &TenantId) -> Option<&Arc<Ehr>> {
+        self.0.ehrs.get(tenant)
     }
 
     fn upstream(&self, tenant: &TenantId) -> Option<&Upstream> {

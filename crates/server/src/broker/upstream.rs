@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use domain::{SessionId, TenantId};
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use policy::{UpstreamAnswer, UpstreamBody, UpstreamCall, Verb};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, HEADER, NoToken, Token};
+use super::grants::{Grants, NoOwnToken, OwnToken};
 use super::{OpenBrokerError, Taken, failed};
 use crate::clock::Clock;
 use crate::outbound::{FetchError, Lease, Limits, Outbound, Received};
@@ -57,6 +59,28 @@ pub(super) enum Credential {
     None,
     Fixed(HeaderValue),
     Backend(Arc<Token>),
+    Own(Arc<OwnToken>),
+}
+
+/// Whose own token a call is made with; there is no way back to the tenant's.
+pub(super) struct Own<'a> {
+    pub(super) grants: &'a Arc<Grants>,
+    pub(super) tenant: &'a TenantId,
+    pub(super) session: SessionId,
+}
+
+/// Why a call gives no answer.
+enum NotSent {
+    /// Nothing came back.
+    Fetch(FetchError),
+    /// The session has no token of its own any more.
+    Gone,
+}
+
+impl From<FetchError> for NotSent {
+    fn from(why: FetchError) -> Self {
+        Self::Fetch(why)
+    }
 }
 
 /// One upstream.
@@ -109,19 +133,22 @@ impl Upstream {
     }
 
     pub(super) fn jwks(&self) -> String {
-        let keys = match &self.auth {
+        json!({ "keys": self.public_keys() }).to_string()
+    }
+
+    pub(super) fn public_keys(&self) -> Vec<Value> {
+        match &self.auth {
             Auth::Backend(backend) => backend.public_keys(),
             Auth::None | Auth::Bearer(_) => Vec::new(),
-        };
-        json!({ "keys": keys }).to_string()
+        }
     }
 
     /// Makes a call as policy sees its answer; the credential, `Accept` and what the call itself says are all it carries.
-    pub(super) async fn call(&self, call: &UpstreamCall, spools: Option<&Spools>) -> Taken {
+    pub(super) async fn call(&self, own: Option<&Own<'_>>, call: &UpstreamCall, spools: Option<&Spools>) -> Taken {
         let slash = if call.path.is_empty() { "" } else { "/" };
         let mark = if call.query.is_empty() { "" } else { "?" };
         let url = format!("{}{slash}{}{mark}{}", self.base, call.path, call.query);
-        match self.send(&url, call, spools).await {
+        match self.send(&url, own, call, spools).await {
             Ok(received) => {
                 let text = |name: HeaderName| header_text(&received.headers, &name);
                 let answer = UpstreamAnswer {
@@ -134,9 +161,10 @@ impl Upstream {
                 };
                 Taken { answer, spool: received.spool, lease: Some(received.lease) }
             }
-            Err(FetchError::Timeout) => failed(504).into(),
-            Err(FetchError::Busy | FetchError::Unreachable) => failed(503).into(),
-            Err(FetchError::Url | FetchError::TooLarge | FetchError::Broken) => failed(502).into(),
+            Err(NotSent::Gone) => failed(401).into(),
+            Err(NotSent::Fetch(FetchError::Timeout)) => failed(504).into(),
+            Err(NotSent::Fetch(FetchError::Busy | FetchError::Unreachable)) => failed(503).into(),
+            Err(NotSent::Fetch(FetchError::Url | FetchError::TooLarge | FetchError::Broken)) => failed(502).into(),
         }
     }
 
@@ -149,22 +177,30 @@ impl Upstream {
     pub(super) async fn fetch(&self, url: &str) -> Result<Received, FetchError> {
         let get =
             UpstreamCall { verb: Verb::Get, path: String::new(), query: String::new(), body: None, if_match: None };
-        self.send(url, &get, None).await
+        self.send(url, None, &get, None).await.map_err(|why| match why {
+            NotSent::Fetch(why) => why,
+            NotSent::Gone => FetchError::Unreachable,
+        })
     }
 
     /// Sends a call to this URL; a 401 renews the credential once, since nothing was done then.
-    async fn send(&self, url: &str, call: &UpstreamCall, spools: Option<&Spools>) -> Result<Received, FetchError> {
+    async fn send(
+        &self,
+        url: &str,
+        own: Option<&Own<'_>>,
+        call: &UpstreamCall,
+        spools: Option<&Spools>,
+    ) -> Result<Received, NotSent> {
         let started = Instant::now();
         let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
-        let credential = tokio::time::timeout(self.limits.timeout, self.credential(None))
+        let credential = tokio::time::timeout(self.limits.timeout, self.credential_of(own, None))
             .await
-            .map_err(|_| FetchError::Timeout)?
-            .map_err(|NoToken| FetchError::Unreachable)?;
+            .map_err(|_| FetchError::Timeout)??;
         let answer = self.sent(request(&uri, call)?, &credential, started, spools).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let renewed = Box::pin(self.credential(Some(&credential)));
+        let renewed = Box::pin(self.credential_of(own, Some(&credential)));
         let renewed = match tokio::time::timeout(self.limits.timeout, renewed).await {
             Ok(Ok(renewed)) => renewed,
             _ => return Ok(answer),
@@ -172,7 +208,23 @@ impl Upstream {
         match (&credential, &renewed) {
             (Credential::None, _) => Ok(answer),
             (Credential::Fixed(old), Credential::Fixed(new)) if old == new => Ok(answer),
-            _ => Box::pin(self.sent(request(&uri, call)?, &renewed, started, spools)).await,
+            _ => Ok(Box::pin(self.sent(request(&uri, call)?, &renewed, started, spools)).await?),
+        }
+    }
+
+    /// The credential of a call: the session's own and nothing else, or the tenant's.
+    async fn credential_of(&self, own: Option<&Own<'_>>, refused: Option<&Credential>) -> Result<Credential, NotSent> {
+        let Some(Own { grants, tenant, session }) = own else {
+            return self.credential(refused).await.map_err(|NoToken| FetchError::Unreachable.into());
+        };
+        let refused = match refused {
+            Some(Credential::Own(token)) => Some(token),
+            _ => None,
+        };
+        match grants.token(tenant, session, refused).await {
+            Ok(token) => Ok(Credential::Own(token)),
+            Err(NoOwnToken::Over) => Err(NotSent::Gone),
+            Err(NoOwnToken::Unavailable) => Err(FetchError::Unreachable.into()),
         }
     }
 
@@ -206,6 +258,7 @@ impl Upstream {
             Credential::None => {}
             Credential::Fixed(header) => _ = request.headers_mut().insert(HEADER, header.clone()),
             Credential::Backend(token) => _ = request.headers_mut().insert(HEADER, token.header()),
+            Credential::Own(token) => _ = request.headers_mut().insert(HEADER, token.header()),
         }
         // What has to fit into memory is bounded by it.
         let most = if spools.is_some() { usize::MAX } else { WHOLE_BYTES_MAX };

@@ -202,6 +202,10 @@ impl Answer {
                 if body.is_empty() && large.is_none() {
                     headers.remove(CONTENT_TYPE);
                 }
+                // The EHR has ended what the session had of it (RFC 6750 §3).
+                if status == StatusCode::UNAUTHORIZED {
+                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+                }
                 for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified), (LOCATION, location)] {
                     if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
                         headers.insert(name, value);

@@ -67,6 +67,10 @@ impl Gate {
                     self.consented.put(session.id, now, found.clone());
                     return Ok(found);
                 }
+                Verdict::Released(released) if released.reason() == Some(Reason::UpstreamTokenGone) => {
+                    let says = "the EHR has ended what it granted to this session; launch the app again";
+                    return Err(Refusal::new(Reason::UpstreamTokenGone, says));
+                }
                 _ => break,
             }
         }

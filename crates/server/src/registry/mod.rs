@@ -89,6 +89,8 @@ struct Inner {
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
     ended: EndedSessions,
+    /// A session was ended by this process.
+    ends: tokio::sync::Notify,
     /// Filters that upstreams ignored and the store was not yet told of. Held while the snapshot is replaced, so that none is lost.
     marks: parking_lot::Mutex<BTreeSet<Mark>>,
     /// Keys changed that could not be read yet.
@@ -149,6 +151,7 @@ impl Registry {
             clock,
             snapshot: ArcSwap::from_pointee(Snapshot::build(tenants, rows)),
             ended,
+            ends: tokio::sync::Notify::new(),
             marks: parking_lot::Mutex::default(),
             keys_behind: AtomicBool::new(false),
             passphrases: Passphrases::default(),
@@ -172,6 +175,11 @@ impl Registry {
     #[must_use]
     pub fn session_ended(&self, id: &SessionId) -> bool {
         self.0.ended.contains(id)
+    }
+
+    /// Waits until this process ends a session; for the one task that follows up what the upstream granted to it.
+    pub(crate) async fn session_ends(&self) {
+        self.0.ends.notified().await;
     }
 
     /// The feed number this node has reached.
@@ -222,6 +230,7 @@ impl Registry {
         inner.ended.insert(*id, now);
         let ended = inner.store.end_session(id, now, by).await?;
         if let Some(feed) = ended {
+            inner.ends.notify_one();
             let deed = Deed {
                 tenant: tenant.to_string(),
                 noun: "session",
