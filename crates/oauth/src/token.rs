@@ -60,11 +60,7 @@ pub fn signing_input(kid: &str, claims: &AccessClaims<'_>) -> String {
         "act": session.act,
     });
     if let (Some(confirmation), Value::Object(body)) = (&session.confirmation, &mut body) {
-        let (name, digest) = match confirmation {
-            Confirmation::Dpop(thumbprint) => ("jkt", thumbprint),
-            Confirmation::Mtls(certificate) => ("x5t#S256", certificate),
-        };
-        body.insert("cnf".into(), json!({ name: URL_SAFE_NO_PAD.encode(digest) }));
+        body.insert("cnf".into(), confirmed(confirmation));
     }
     let told = match &session.subject {
         Subject::Patient(patient) => Some((patient, None)),
@@ -180,6 +176,16 @@ pub fn verify(token: &str, keys: &[TokenKey], place: &Place<'_>, now: Millis) ->
         return Err(InvalidToken::Expired);
     }
     Ok(verified)
+}
+
+/// `cnf` as tokens and introspection answers have it (RFC 9449 §6, RFC 8705 §3).
+#[must_use]
+pub fn confirmed(confirmation: &Confirmation) -> Value {
+    let (name, digest) = match confirmation {
+        Confirmation::Dpop(thumbprint) => ("jkt", thumbprint),
+        Confirmation::Mtls(certificate) => ("x5t#S256", certificate),
+    };
+    json!({ name: URL_SAFE_NO_PAD.encode(digest) })
 }
 
 /// `cnf` with exactly one member that is known here; a token bound in a way nobody can check is no token.

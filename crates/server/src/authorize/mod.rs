@@ -4,6 +4,8 @@
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
 mod alarm;
+mod bind;
+mod certificate;
 mod client;
 mod documents;
 mod export;
@@ -27,6 +29,8 @@ use oauth::discovery::Endpoints;
 use store::Store;
 
 use self::alarm::Alarms;
+use self::certificate::Authorities;
+pub(crate) use self::certificate::canonical_name;
 use self::client::Clients;
 use self::probe::LookUps;
 pub use self::tokens::{TokenRefusal, VerifiedTokens};
@@ -75,6 +79,8 @@ struct Tenant {
     name: String,
     endpoints: Endpoints,
     token_endpoint: String,
+    /// Who vouches for the certificates of its clients.
+    authorities: Option<Authorities>,
 }
 
 impl Authorize {
@@ -98,6 +104,7 @@ impl Authorize {
                     id: settings.id.clone(),
                     name: settings.name.clone(),
                     token_endpoint: settings.token_endpoint(),
+                    authorities: settings.client_ca.clone().map(Authorities::new),
                     endpoints,
                 };
                 (settings.id.to_string(), tenant)

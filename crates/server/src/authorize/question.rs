@@ -148,6 +148,9 @@ fn active(tenant: &Tenant, token: &VerifiedToken) -> Value {
         "sid": session.id,
         "task": session.task.to_string(),
     });
+    if let (Value::Object(body), Some(confirmation)) = (&mut body, &session.confirmation) {
+        body.insert("cnf".into(), oauth::token::confirmed(confirmation));
+    }
     if let (Value::Object(body), Subject::Patient(patient) | Subject::Surrogate(patient)) =
         (&mut body, &session.subject)
     {

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use store::{Issue, IssueRefusal, NewSession, UsedAssertion};
 
 use super::alarm;
+use super::bind::bind;
 use super::client::{Caller, NotAuthenticated, refused, refused_by};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
@@ -378,6 +379,10 @@ impl Service {
         };
         let mut session = match new_session(&launch, &granted, seconds, now) {
             Ok(session) => session,
+            Err(denied) => return Err(failed(denied, used)),
+        };
+        session.confirmation = match bind(caller, &launch.standing.profile, None) {
+            Ok(confirmation) => confirmation,
             Err(denied) => return Err(failed(denied, used)),
         };
         let row = match self.row(tenant, &launch, &granted, &session, now) {

@@ -13,6 +13,7 @@ mod change;
 mod consents;
 mod export;
 mod head;
+mod holder;
 mod large;
 mod organisation;
 mod record;
@@ -40,6 +41,7 @@ use crate::broker::{Broker, Room};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::keys::KeyRing;
+use crate::listen::ClientCertificate;
 use crate::registry::{Registry, Snapshot, Standing};
 use crate::settings::TenantSettings;
 use crate::surrogates::SurrogateTable;
@@ -184,7 +186,8 @@ impl Gate {
         let Ok(trace) = record::Trace::new(tenant, below, &head, peer) else {
             return Answer::unauthenticated(Refusal::new(Reason::Overloaded, "the random source failed"));
         };
-        let caller = match self.authenticate(known, head.bearer).await {
+        let certificate = request.extensions().get::<ClientCertificate>().map(|certificate| certificate.sha256);
+        let caller = match self.authenticate(known, head.bearer, certificate).await {
             Ok(caller) => caller,
             Err((refusal, None)) => {
                 self.audit.count_unauthenticated(tenant, refusal.reason, peer);
@@ -257,6 +260,7 @@ impl Gate {
         &self,
         tenant: &Tenant,
         bearer: Option<&str>,
+        certificate: Option<[u8; 32]>,
     ) -> Result<Caller, (Refusal, Option<Arc<Session>>)> {
         let Some(bearer) = bearer else {
             return Err((Refusal::new(Reason::TokenMissing, "send an access token as `Authorization: Bearer`"), None));
@@ -267,6 +271,9 @@ impl Gate {
             .map_err(|why| (Refusal::new(Reason::TokenInvalid, why.to_string()), None))?;
         if !self.registry.fresh() {
             let refusal = Refusal::new(Reason::UpstreamUnavailable, "this node has lost touch with its store");
+            return Err((refusal, Some(session)));
+        }
+        if let Err(refusal) = holder::holds(&session, certificate) {
             return Err((refusal, Some(session)));
         }
         // A session committed by another node may be ahead of this one; so may its end.
