@@ -63,6 +63,7 @@ pub struct PublicKey {
     algorithm: Option<String>,
     material: Material,
     thumbprint: [u8; 32],
+    spki: Vec<u8>,
 }
 
 impl std::fmt::Debug for PublicKey {
@@ -93,6 +94,12 @@ impl PublicKey {
     #[must_use]
     pub fn thumbprint(&self) -> [u8; 32] {
         self.thumbprint
+    }
+
+    /// Its `SubjectPublicKeyInfo` (RFC 5280 §4.1.2.7) in DER: what a certificate of the same key holds.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
     }
 
     /// Whether its type and its own `alg` fit `algorithm` (RFC 8725 §3.1: decided before the key is used).
@@ -176,6 +183,16 @@ impl KeySet {
             _ => None,
         }
     }
+
+    /// The one key that a certificate with this `SubjectPublicKeyInfo` is of; none when there is none or more than one.
+    #[must_use]
+    pub fn with_spki(&self, spki: &[u8]) -> Option<&PublicKey> {
+        let mut same = self.0.iter().filter(|key| key.spki == spki);
+        match (same.next(), same.next()) {
+            (Some(key), None) => Some(key),
+            _ => None,
+        }
+    }
 }
 
 fn member<'a>(item: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -207,7 +224,7 @@ fn read_material(item: &Map<String, Value>) -> Result<Option<PublicKey>, Invalid
         Some(Value::String(algorithm)) => Some(algorithm.clone()),
         Some(_) => return Err(InvalidKeySet::Key),
     };
-    let (material, canonical) = match (member(item, "kty"), member(item, "crv")) {
+    let (material, canonical, spki) = match (member(item, "kty"), member(item, "crv")) {
         (Some("EC"), Some("P-256")) => read_point(item, "P-256", 32)?,
         (Some("EC"), Some("P-384")) => read_point(item, "P-384", 48)?,
         (Some("RSA"), _) => read_rsa(item)?,
@@ -216,7 +233,7 @@ fn read_material(item: &Map<String, Value>) -> Result<Option<PublicKey>, Invalid
     };
     let digest = digest::digest(&digest::SHA256, canonical.as_bytes());
     let thumbprint = digest.as_ref().try_into().map_err(|_| InvalidKeySet::Key)?;
-    Ok(Some(PublicKey { kid: String::new(), algorithm, material, thumbprint }))
+    Ok(Some(PublicKey { kid: String::new(), algorithm, material, thumbprint, spki }))
 }
 
 fn integer<'a>(item: &'a Map<String, Value>, name: &str) -> Result<(&'a str, Vec<u8>), InvalidKeySet> {
@@ -225,7 +242,10 @@ fn integer<'a>(item: &'a Map<String, Value>, name: &str) -> Result<(&'a str, Vec
     Ok((text, bytes))
 }
 
-fn read_point(item: &Map<String, Value>, curve: &str, half: usize) -> Result<(Material, String), InvalidKeySet> {
+/// A key, the members its thumbprint is made of, and its `SubjectPublicKeyInfo`.
+type Read = (Material, String, Vec<u8>);
+
+fn read_point(item: &Map<String, Value>, curve: &str, half: usize) -> Result<Read, InvalidKeySet> {
     let (x_text, x) = integer(item, "x")?;
     let (y_text, y) = integer(item, "y")?;
     if x.len() != half || y.len() != half {
@@ -240,10 +260,12 @@ fn read_point(item: &Map<String, Value>, curve: &str, half: usize) -> Result<(Ma
     } else {
         Material::P384(ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point).map_err(|_| InvalidKeySet::Key)?)
     };
-    Ok((material, format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x_text}","y":"{y_text}"}}"#)))
+    let algorithm = if half == 32 { P256_ALGORITHM } else { P384_ALGORITHM };
+    let canonical = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x_text}","y":"{y_text}"}}"#);
+    Ok((material, canonical, public_key_info(algorithm, &point)))
 }
 
-fn read_rsa(item: &Map<String, Value>) -> Result<(Material, String), InvalidKeySet> {
+fn read_rsa(item: &Map<String, Value>) -> Result<Read, InvalidKeySet> {
     let (n_text, n) = integer(item, "n")?;
     let (e_text, e) = integer(item, "e")?;
     let leading = n.first().copied().ok_or(InvalidKeySet::Key)?;
@@ -256,10 +278,71 @@ fn read_rsa(item: &Map<String, Value>) -> Result<(Material, String), InvalidKeyS
     if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) || !exponent_fits {
         return Err(InvalidKeySet::Weak);
     }
+    let numbers = [der(2, &positive(&n)), der(2, &positive(&e))].concat();
+    let spki = public_key_info(RSA_ALGORITHM, &der(0x30, &numbers));
     let components = RsaPublicKeyComponents { n, e };
     let parsed = |scheme| components.to_parsed_public_key(scheme).map_err(|_| InvalidKeySet::Key);
     let sha256 = parsed(&RSA_PKCS1_2048_8192_SHA256)?;
     let sha384 = parsed(&RSA_PKCS1_2048_8192_SHA384)?;
     let pss = components.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256).map_err(|_| InvalidKeySet::Key)?;
-    Ok((Material::Rsa { sha256, sha384, pss }, format!(r#"{{"e":"{e_text}","kty":"RSA","n":"{n_text}"}}"#)))
+    Ok((Material::Rsa { sha256, sha384, pss }, format!(r#"{{"e":"{e_text}","kty":"RSA","n":"{n_text}"}}"#), spki))
+}
+
+/// `AlgorithmIdentifier` of id-ecPublicKey with secp256r1, whole (RFC 5480 §2.1.1).
+const P256_ALGORITHM: &[u8] = b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// The same with secp384r1.
+const P384_ALGORITHM: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
+/// rsaEncryption with NULL (RFC 3279 §2.3.1).
+const RSA_ALGORITHM: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+
+fn public_key_info(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+    let bits = der(3, &[&[0], key].concat());
+    der(0x30, &[algorithm, &bits].concat())
+}
+
+/// A DER value; none here is longer than an RSA key of [`RSA_BITS_MAX`].
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [.., high, low] = content.len().to_be_bytes();
+    let mut out = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    out.extend_from_slice(content);
+    out
+}
+
+/// An unsigned number's bytes as a DER integer has them.
+fn positive(bytes: &[u8]) -> Vec<u8> {
+    let sign: &[u8] = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
+    [sign, bytes].concat()
+}
+
+#[test]
+fn a_key_is_written_as_certificates_have_it() {
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    };
+    for (signing, curve, half) in
+        [(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", 32), (&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48)]
+    {
+        let pair = EcdsaKeyPair::generate(signing).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(half);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let set = serde_json::json!({"keys": [{"kty": "EC", "crv": curve, "x": x, "y": y, "kid": "k"}]}).to_string();
+        let set = KeySet::parse(set.as_bytes()).unwrap();
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        assert_eq!(set.keys()[0].spki(), der.as_ref(), "{curve}");
+        assert!(set.with_spki(der.as_ref()).is_some() && set.with_spki(&der.as_ref()[1..]).is_none());
+    }
+    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let (n, e) = (number(n.big_endian_without_leading_zero()), number(e.big_endian_without_leading_zero()));
+    let twice = serde_json::json!({"keys": [{"kty": "RSA", "n": n, "e": e, "kid": "a"}, {"kty": "RSA", "n": n, "e": e, "kid": "b"}]});
+    let set = KeySet::parse(twice.to_string().as_bytes()).unwrap();
+    let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    assert_eq!(set.keys()[0].spki(), der.as_ref());
+    assert!(set.with_spki(der.as_ref()).is_none(), "which of the two?");
 }

@@ -9,18 +9,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::settings::{ListenSettings, TlsFiles};
 
@@ -78,6 +84,16 @@ impl std::fmt::Debug for ClientCertificate {
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Arc<Certificates>>,
+    clients: Clients,
+}
+
+/// What a listener asks of those who connect by TLS.
+#[derive(Clone, Copy)]
+enum Clients {
+    /// Nothing.
+    Unasked,
+    /// A certificate, if they have one.
+    Asked,
 }
 
 impl Listener {
@@ -93,7 +109,14 @@ impl Listener {
         let tcp = TcpListener::bind(settings.listen)
             .await
             .map_err(|why| ListenError::Bind { address: settings.listen, why })?;
-        Ok(Self { tcp, tls })
+        Ok(Self { tcp, tls, clients: Clients::Unasked })
+    }
+
+    /// The same, asking each TLS client for a certificate. Without one it is served as before; with one, each of its requests carries
+    /// [`ClientCertificate`].
+    #[must_use]
+    pub fn asking_for_certificates(self) -> Self {
+        Self { clients: Clients::Asked, ..self }
     }
 
     /// Where it listens; tells the port when 0 was asked for.
@@ -112,7 +135,8 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let acceptor = self.tls.as_ref().map(|certificates| TlsAcceptor::from(Arc::new(certificates.server_config())));
+        let acceptor =
+            self.tls.as_ref().map(|certificates| TlsAcceptor::from(Arc::new(certificates.server_config(self.clients))));
         if let Some(certificates) = self.tls.clone() {
             tokio::spawn(certificates.keep_fresh(stop.clone()));
         }
@@ -136,10 +160,11 @@ impl Listener {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
                 match acceptor {
-                    None => connection(stream, peer, handler, stop).await,
+                    None => connection(stream, peer, None, handler, stop).await,
                     Some(acceptor) => {
                         if let Ok(Ok(tls)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                            connection(tls, peer, handler, stop).await;
+                            let certificate = presented(&tls);
+                            connection(tls, peer, certificate, handler, stop).await;
                         }
                     }
                 }
@@ -152,15 +177,32 @@ impl Listener {
     }
 }
 
-async fn connection<S, H, F, B>(stream: S, peer: SocketAddr, handler: H, mut stop: watch::Receiver<bool>)
-where
+/// The certificate that the handshake has shown the other side to hold the key of.
+fn presented(tls: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+    let (_, connection) = tls.get_ref();
+    let chain: Arc<[CertificateDer<'static>]> =
+        connection.peer_certificates()?.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    let digest = digest::digest(&digest::SHA256, chain.first()?);
+    Some(ClientCertificate { sha256: digest.as_ref().try_into().ok()?, chain })
+}
+
+async fn connection<S, H, F, B>(
+    stream: S,
+    peer: SocketAddr,
+    certificate: Option<ClientCertificate>,
+    handler: H,
+    mut stop: watch::Receiver<bool>,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -198,10 +240,14 @@ impl Certificates {
         Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(key) })
     }
 
-    fn server_config(self: &Arc<Self>) -> rustls::ServerConfig {
+    fn server_config(self: &Arc<Self>, clients: Clients) -> rustls::ServerConfig {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::new(Resolver(Arc::clone(self)));
         let builder = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]);
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        let builder = match clients {
+            Clients::Unasked => builder.with_no_client_auth(),
+            Clients::Asked => builder.with_client_cert_verifier(Arc::new(Possession::new())),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config
     }
@@ -228,6 +274,58 @@ impl Certificates {
                 Err(why) => tracing::warn!(why, "tls certificate changed but cannot be used; the old one stays"),
             }
         }
+    }
+}
+
+/// Takes any client certificate whose key the other side proves to hold, and none as well. Who it is, is judged per tenant once the
+/// request says which (RFC 8705 §2.2, §6.3): a refusal in the handshake would leave nobody to be told why, and nothing to record.
+#[derive(Debug)]
+struct Possession(WebPkiSupportedAlgorithms);
+
+impl Possession {
+    fn new() -> Self {
+        Self(rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms)
+    }
+}
+
+impl ClientCertVerifier for Possession {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::PeerIncompatible(rustls::PeerIncompatible::Tls12NotOffered))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }
 

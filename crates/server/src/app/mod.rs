@@ -139,7 +139,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
         &settings.tenants,
     ));
     let parts = Parts { store, keys, audit, registry, gate };
-    let public = Listener::bind(&settings.public).await?;
+    let public = Listener::bind(&settings.public).await?.asking_for_certificates();
     let admin = Listener::bind(&settings.admin).await?;
     let address = |listener: &Listener, asked: SocketAddr| listener.address().unwrap_or(asked);
     let (public_at, admin_at) = (address(&public, settings.public.listen), address(&admin, settings.admin.listen));

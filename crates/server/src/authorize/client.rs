@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use store::{StoreError, Thumbprint, UsedAssertion};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use super::certificate;
 use super::http::{Challenge, Refused};
 use super::{Service, Tenant};
 use crate::broker::Broker;
@@ -154,6 +155,23 @@ impl Clients {
         }
     }
 
+    /// Those of a client whose certificate speaks for it.
+    async fn keys_of(
+        &self,
+        integration: &Integration,
+        certificate: &ClientCertificate,
+        now: Millis,
+    ) -> Option<Arc<KeySet>> {
+        match &integration.auth.keys {
+            Keys::Jwks(text) => self.inline(&integration.id, text),
+            Keys::JwksUrl(url) => {
+                let wanted = |keys: &KeySet| certificate::key_among(certificate, keys, now).is_some();
+                self.broker.client_keys().having(url, &wanted).await
+            }
+            Keys::Absent => None,
+        }
+    }
+
     fn inline(&self, id: &IntegrationId, text: &str) -> Option<Arc<KeySet>> {
         if let Some((known, keys)) = self.parsed.read().get(id)
             && known == text
@@ -242,7 +260,8 @@ impl Service {
         self.owned(Caller { integration, proof: Proved::Assertion(assertion), certificate }, thumbprint).await
     }
 
-    /// A name alone: its certificate speaks for it, or it is a public client.
+    /// A name alone: its certificate speaks for it, or it is a public client. The certificate's chain is built whoever is named, so that
+    /// a name that is nobody's costs the same.
     async fn by_name(
         &self,
         tenant: &Tenant,
@@ -251,11 +270,31 @@ impl Service {
         certificate: Option<&ClientCertificate>,
         now: Millis,
     ) -> Result<Caller, NotAuthenticated> {
+        let vouched = match (&tenant.authorities, certificate) {
+            (Some(authorities), Some(certificate)) => authorities.vouch_for(certificate, now),
+            _ => false,
+        };
         let integration = registered(tenant, snapshot, client_id, now)?;
-        match &integration.auth.method {
-            AuthMethod::None => again(integration, certificate, now),
-            AuthMethod::TlsClientAuth(_) | AuthMethod::SelfSignedTlsClientAuth => Err("no certificate".into()),
-            AuthMethod::PrivateKeyJwt | AuthMethod::ClientSecretBasic(_) => Err("no proof but a name".into()),
+        let caller = again(Arc::clone(&integration), certificate, now)?;
+        match (&integration.auth.method, certificate) {
+            (AuthMethod::None, _) => Ok(caller),
+            (AuthMethod::TlsClientAuth(subject), Some(certificate)) => {
+                if !vouched {
+                    return Err("no authority of the tenant vouches for the certificate".into());
+                }
+                if !certificate::names(certificate, subject) {
+                    return Err("the certificate names somebody else".into());
+                }
+                Ok(caller)
+            }
+            (AuthMethod::SelfSignedTlsClientAuth, Some(presented)) => {
+                let keys = self.clients.keys_of(&integration, presented, now).await.ok_or("no key set")?;
+                let key =
+                    certificate::key_among(presented, &keys, now).ok_or("not the certificate of one registered key")?;
+                self.owned(caller, key.thumbprint()).await
+            }
+            (AuthMethod::TlsClientAuth(_) | AuthMethod::SelfSignedTlsClientAuth, None) => Err("no certificate".into()),
+            (AuthMethod::PrivateKeyJwt | AuthMethod::ClientSecretBasic(_), _) => Err("no proof but a name".into()),
         }
     }
 

@@ -7,6 +7,7 @@ mod alarm;
 mod begin;
 mod bind;
 mod browser;
+mod certificate;
 mod client;
 mod code;
 mod consent;
@@ -45,6 +46,8 @@ use oauth::discovery::{Endpoints, Offers};
 use store::Store;
 
 use self::alarm::Alarms;
+use self::certificate::Authorities;
+pub(crate) use self::certificate::canonical_name;
 use self::client::Clients;
 pub use self::expiry::{end_idle, end_idle_now};
 pub(crate) use self::patients::PatientRule;
@@ -106,6 +109,8 @@ struct Tenant {
     /// Whose patients a clinician may pick from.
     patient_rule: Option<PatientRule>,
     ehr: Option<EhrSettings>,
+    /// Who vouches for the certificates of its clients.
+    authorities: Option<Authorities>,
 }
 
 impl Tenant {
@@ -129,6 +134,7 @@ impl Tenant {
             provider,
             patient_rule: rule.map_err(|why| OpenAuthorizeError::Patients { tenant: tenant(), why })?,
             ehr: settings.ehr.clone(),
+            authorities: settings.client_ca.clone().map(Authorities::new),
         })
     }
 

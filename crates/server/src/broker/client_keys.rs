@@ -62,6 +62,11 @@ impl ClientKeys {
 
     /// The key set at `url`, in which `kid` is looked for. `None` for every kind of failure: no network oracle (NEG-151).
     pub async fn get(&self, url: &str, kid: &str, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        self.having(url, &|keys| keys.choose(kid, algorithm).is_some()).await
+    }
+
+    /// The key set at `url`, in which a key is looked for that `wanted` finds. `None` as for [`ClientKeys::get`].
+    pub async fn having(&self, url: &str, wanted: &(dyn Fn(&KeySet) -> bool + Send + Sync)) -> Option<Arc<KeySet>> {
         if !acceptable(url) {
             return None;
         }
@@ -72,7 +77,7 @@ impl ClientKeys {
     pub(crate) async fn get_vetted(&self, url: &str, kid: &str, algorithm: Algorithm) -> Option<Arc<KeySet>> {
         let entry = self.entry(url)?;
         let arrived = Instant::now();
-        if let Some(keys) = self.usable(&entry, kid, algorithm) {
+        if let Some(keys) = self.usable(&entry, wanted) {
             return Some(keys);
         }
         let mut attempts = entry.fetching.lock().await;
@@ -110,9 +115,9 @@ impl ClientKeys {
         }
     }
 
-    fn usable(&self, entry: &Entry, kid: &str, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+    fn usable(&self, entry: &Entry, wanted: &(dyn Fn(&KeySet) -> bool + Send + Sync)) -> Option<Arc<KeySet>> {
         let fetched = entry.current.load_full()?;
-        let fits = self.clock.now() < fetched.until && fetched.keys.choose(kid, algorithm).is_some();
+        let fits = self.clock.now() < fetched.until && wanted(&fetched.keys);
         fits.then(|| Arc::clone(&fetched.keys))
     }
 

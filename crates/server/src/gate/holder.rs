@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq as _;
 use super::head::{Credential, Head};
 use super::{Gate, Tenant};
 use crate::error::{Refusal, Scheme};
+use crate::listen::ClientCertificate;
 use crate::proofs::ProofRefusal;
 
 /// What an answer says of the token its request came with, whichever answer it is.
@@ -59,7 +60,14 @@ impl Gate {
                 told.scheme = Scheme::Dpop;
                 invalid("this token is bound to a key: send it as `Authorization: DPoP` with a proof")
             }
-            (Some(Confirmation::Mtls(_)), _) => invalid("this token is bound to a client certificate"),
+            (Some(Confirmation::Mtls(bound)), Scheme::Bearer) => {
+                let certificate = presented.request.extensions().get::<ClientCertificate>();
+                by_certificate(bound, certificate.map(|certificate| certificate.sha256))
+            }
+            (Some(Confirmation::Mtls(_)), Scheme::Dpop) => {
+                told.scheme = Scheme::Bearer;
+                invalid("this token is bound to a client certificate: send it as `Authorization: Bearer`")
+            }
             (None, Scheme::Dpop) => {
                 told.scheme = Scheme::Bearer;
                 invalid("this token is bound to no key: send it as `Authorization: Bearer`")
@@ -106,5 +114,30 @@ impl From<ProofRefusal> for Refusal {
             ProofRefusal::Full => Reason::Overloaded,
         };
         Self::new(reason, why.to_string())
+    }
+}
+
+/// RFC 8705 §3: the certificate of this connection is the one the token was issued to.
+///
+/// # Errors
+/// 401 `invalid_token` (NEG-226).
+pub(super) fn by_certificate(bound: &[u8; 32], presented: Option<[u8; 32]>) -> Result<(), Refusal> {
+    if presented.as_ref() == Some(bound) {
+        return Ok(());
+    }
+    Err(refused("the access token is bound to a client certificate: open the connection with it"))
+}
+
+fn refused(says: &str) -> Refusal {
+    Refusal::new(Reason::TokenInvalid, says)
+}
+
+#[test]
+fn neg_226_another_certificate_or_none_is_refused() {
+    assert!(by_certificate(&[1; 32], Some([1; 32])).is_ok());
+    for other in [None, Some([2; 32])] {
+        let refusal = by_certificate(&[1; 32], other).unwrap_err();
+        assert_eq!(refusal.status, http::StatusCode::UNAUTHORIZED);
+        assert_eq!(refusal.reason, Reason::TokenInvalid);
     }
 }
