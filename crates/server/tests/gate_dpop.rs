@@ -196,12 +196,15 @@ async fn dp_05_a_proof_is_good_on_one_node() {
     let root = vault::RootKey::parse(&[7; 32]).unwrap();
     let other = server::app::start(settings, &root, gate.clock.clone()).await.unwrap();
     let holder = Holder::new();
-    let token = bound(&gate, &holder).await;
+    let mut session = gate.session("P1", KOBS).await;
+    session.confirmation = Some(Confirmation::Dpop(holder.thumbprint()));
+    let token = gate.sign(&session, |_| {});
     let nonce = holder.nonce(&gate, &token).await;
     let unused = holder.proof(&gate, O1, &nonce, &token);
     let used = holder.proof(&gate, O1, &nonce, &token);
     assert_eq!(send(&gate, "Observation/O1", &token, &[&used]).await.status, 200);
     let here = std::mem::replace(&mut gate.server, other);
+    gate.reach(session.feed).await;
     for (proof, what) in [(&used, "used elsewhere"), (&unused, "made for elsewhere")] {
         refused(&send(&gate, "Observation/O1", &token, &[proof]).await, "use_dpop_nonce", what);
     }
@@ -265,7 +268,8 @@ async fn every_401_names_the_metadata() {
     let without = gate.send("GET", "Observation/O1", &[], "").await;
     assert_eq!((without.status, without.header("www-authenticate")), (401, format!("Bearer {METADATA}").as_str()));
     let invalid = format!("Bearer error=\"invalid_token\", {METADATA}");
-    for authorization in ["Bearer x", "DPoP x", "Basic eDp4", "Bearer"] {
+    refused(&send(&gate, "Observation/O1", "x", &[]).await, "invalid_token", "no token of ours");
+    for authorization in ["Bearer x", "Basic eDp4", "Bearer"] {
         let reply = gate.send("GET", "Observation/O1", &[("authorization", authorization)], "").await;
         assert_eq!((reply.status, reply.header("www-authenticate")), (401, invalid.as_str()), "{authorization}");
     }
