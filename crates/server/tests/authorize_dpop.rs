@@ -66,9 +66,8 @@ impl Holder {
 
     /// Asks for the nonce that is good now, as every client must once.
     async fn nonce(&self, world: &World) -> String {
-        let refused =
-            token(world, &[&self.sign(&self.head(), &self.claims("POST", URL, world.clock.now(), None, None))]);
-        let refused = refused.await;
+        let proof = self.sign(&self.head(), &self.claims("POST", URL, world.clock.now(), None, None));
+        let refused = token(world, &[&proof]).await;
         assert_eq!(refused.error(), (400, "use_dpop_nonce"), "DP-05: {}", refused.body);
         nonce_of(&refused).unwrap()
     }
