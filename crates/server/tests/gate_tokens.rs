@@ -16,11 +16,12 @@ use support::Gate;
 const KOBS: &str = "patient/Observation.rs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tk_01_no_token_is_401_with_a_bare_challenge() {
+async fn tk_01_no_token_is_401_with_a_challenge_without_error() {
     let gate = Gate::start().await;
+    let challenge = "Bearer resource_metadata=\"http://gate.test/.well-known/oauth-protected-resource/mercy/fhir\"";
     for path in ["Observation/O1", "Patient", "Observation?access_token=x", "StructureDefinition/x"] {
         let reply = gate.send("GET", path, &[], "").await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, "Bearer"), "{path}");
+        assert_eq!((reply.status, reply.header("www-authenticate")), (401, challenge), "{path}");
         assert_eq!(reply.json()["issue"][0]["code"], "login");
     }
     assert_eq!(gate.upstream.requests.count(), 0);

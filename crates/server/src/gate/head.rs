@@ -238,8 +238,12 @@ mod tests {
     fn a_credential_is_one_token_or_an_invalid_one() {
         assert_eq!(read(&with(&[]), "").ok().unwrap().credential, None);
         for (value, scheme) in [("bearer abc.def", Scheme::Bearer), ("dPoP abc.def", Scheme::Dpop)] {
-            let read = read(&with(&[("authorization", value)]), "").ok().unwrap().credential;
-            assert_eq!(read, Some(Credential { scheme, token: "abc.def" }), "`{value}`");
+            let request = with(&[("authorization", value)]);
+            assert_eq!(
+                read(&request, "").ok().unwrap().credential,
+                Some(Credential { scheme, token: "abc.def" }),
+                "`{value}`"
+            );
         }
         for bad in ["Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "DPoP", "DPoP ", "DPoPx abc"] {
             let refusal = read(&with(&[("authorization", bad)]), "").err().unwrap();

@@ -48,7 +48,6 @@ impl Gate {
         session: &Session,
         told: &mut Told<'_>,
     ) -> Result<(), Refusal> {
-        told.scheme = credential.scheme;
         let invalid = |says: &str| Err(Refusal::new(Reason::TokenInvalid, says));
         match (&session.confirmation, credential.scheme) {
             (None, Scheme::Bearer) => Ok(()),

@@ -280,6 +280,7 @@ impl Gate {
         let Some(credential) = presented.head.credential else {
             return Err((Refusal::new(Reason::TokenMissing, "send an access token as `Authorization: Bearer`"), None));
         };
+        told.scheme = credential.scheme;
         let session = self
             .tokens
             .verify(&tenant.settings.id, credential.token, self.clock.now())
