@@ -6,6 +6,7 @@ use domain::TenantId;
 use server::app::Checked;
 use server::app::Extent;
 use server::broker::{FilterVerdict, IfMatch, Page};
+use server::settings::{Settings, SignIn};
 
 use crate::cli::{Exit, Failure};
 use crate::config;
@@ -43,10 +44,11 @@ pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<E
         let hosts: Vec<&str> = settings.outbound.allow_private.iter().map(String::as_str).collect();
         output::note(&format!("may resolve to private addresses: {}", hosts.join(", ")));
     }
+    let signs_in = identities(settings, tenant).await;
     let [first, second] = check.patients.as_slice() else {
         if check.patients.is_empty() {
             output::note("to prove what the upstream filters by, name two test patients: --patient ID --patient ID");
-            return Ok(Exit::Done);
+            return Ok(signs_in);
         }
         return Err(Failure::usage("name exactly two test patients: --patient ID --patient ID"));
     };
@@ -64,7 +66,33 @@ pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<E
         (None, _) => return Err(Failure::usage("say which tenant: --tenant ID")),
     };
     let extent = Extent { dry: check.dry_run, if_match: check.if_match };
-    proved(&config, &tenant.id, &first, &second, extent, format).await
+    let upstream = proved(&config, &tenant.id, &first, &second, extent, format).await?;
+    Ok(if signs_in == Exit::Done { upstream } else { signs_in })
+}
+
+/// Asks every identity provider of the file (or of one tenant) for its discovery document, and says what will not work.
+async fn identities(settings: &Settings, tenant: Option<&str>) -> Exit {
+    let mut all_fit = true;
+    for found in &settings.tenants {
+        let SignIn::Oidc(identity) = &found.people.sign_in else { continue };
+        if tenant.is_some_and(|name| name != found.id.as_str()) {
+            continue;
+        }
+        let who = format!("{}: people sign in at {}", found.id, identity.issuer);
+        match server::app::check_identity(&settings.outbound, identity).await {
+            Ok(problems) if problems.is_empty() => output::note(&format!("{who}, which answers and fits")),
+            Ok(problems) => {
+                all_fit = false;
+                let says: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                output::note(&format!("{who}, which does NOT fit: {}", says.join("; ")));
+            }
+            Err(why) => {
+                all_fit = false;
+                output::note(&format!("{who}, where it does NOT work: {why}"));
+            }
+        }
+    }
+    if all_fit { Exit::Done } else { Exit::Failed }
 }
 
 async fn proved(

@@ -175,6 +175,25 @@ auth = {{ kind = "none" }}
 # auth = {{ kind = "bearer", token = "file:/run/secrets/ehr-token" }}
 # auth = {{ kind = "smart-backend", client_id = "hilum", key = "file:/run/secrets/ehr-key.pem", token_url = "https://…/token", scope = "system/Patient.rs system/Observation.rs" }}
 # consent = "none"                   # the EHR keeps no Consents; by default the patient's are read there and obeyed
+
+# Where the people of this tenant sign in, and what that says of them (docs/sign-in.md):
+# [tenant.identity]
+# kind = "oidc"
+# issuer = "https://login.example/realms/hospital"
+# client_id = "hilum"
+# key = "file:/run/secrets/idp-key.pem"          # P-384 or RSA; or secret = "file:…"
+# amr = ["otp", "hwk"]                           # one of these must have been used; acr = […] for levels
+# claims = {{ fhir_user = "fhirUser", roles = [{{ claim = "groups", value = "hilum-operators", role = "operator" }}] }}
+# [tenant.people]
+# patients = "Patient?general-practitioner={{fhirUser}}"   # whom a clinician may pick; without it nobody
+# idle_minutes = 15
+# sign_in_max_hours = 8
+# session_max_minutes = 60
+# [tenant.ehr]                                   # the EHR launches apps through Hilum
+# fhir = "https://ehr.example/fhir"
+# client_id = "hilum"
+# key = "file:/run/secrets/ehr-launch-key.pem"
+# scope = "launch openid fhirUser online_access patient/*.rs"
 "#,
         listen = init.listen,
         admin = init.admin_listen,

@@ -1,5 +1,7 @@
 //! The configuration file: TOML, one documented struct per section, every mistake reported at once with its line.
 
+mod ehr;
+mod people;
 mod reference;
 mod section;
 mod tenant;

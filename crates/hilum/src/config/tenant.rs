@@ -1,4 +1,4 @@
-//! `[[tenant]]` and `[tenant.upstream]`.
+//! `[[tenant]]`, `[tenant.upstream]` and `client_ca`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use domain::TenantId;
 use fhir::ResourceType;
-use server::settings::{
-    ConsentSource, OutboundSettings, PeopleSettings, TenantSettings, UpstreamAuth, UpstreamSettings,
-};
+use server::settings::{ConsentSource, OutboundSettings, TenantSettings, UpstreamAuth, UpstreamSettings};
 
 use super::section::{At, Section};
-use super::{loopback, public_url, reference};
+use super::{ehr, loopback, people, public_url, reference};
 
 /// Longest wait for an upstream by default; a search of a busy EHR takes seconds, not minutes.
 const TIMEOUT_SECONDS: u64 = 30;
@@ -41,15 +39,21 @@ pub fn read(
     let upstream = section
         .required_section("upstream", "{ fhir = \"https://ehr.example/fhir\", auth = { kind = \"none\" } }")
         .and_then(|s| upstream(&s, folder, outbound));
+    let people = people::read(section, folder, outbound);
+    let ehr = ehr::read(section, folder, outbound);
+    let client_ca = match section.text("client_ca") {
+        Some(at) => reference::file(section, &at, folder).map(Some),
+        None => Some(None),
+    };
     section.finish();
     Some(TenantSettings {
         id: id?,
         name: name?.value,
         public_url: url?,
         upstream: upstream?,
-        people: PeopleSettings::default(),
-        ehr: None,
-        client_ca: None,
+        people: people?,
+        ehr: ehr?,
+        client_ca: client_ca?,
     })
 }
 
@@ -85,7 +89,7 @@ fn upstream(section: &Section<'_, '_>, folder: &Path, outbound: &OutboundSetting
 }
 
 /// https, or http on loopback to a host that `[outbound] allow_private` names.
-fn upstream_url(section: &Section<'_, '_>, at: &At<String>, outbound: &OutboundSettings) -> Option<String> {
+pub(super) fn upstream_url(section: &Section<'_, '_>, at: &At<String>, outbound: &OutboundSettings) -> Option<String> {
     let url = at.value.trim_end_matches('/');
     let authority = |rest: &str| rest.split('/').next().unwrap_or("").to_owned();
     let clean = |rest: &str| !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']);

@@ -8,8 +8,10 @@ use vault::RootKey;
 use super::StartError;
 use crate::broker::{Broker, CheckReport, DiscoveryError, FilterVerdict};
 use crate::clock::Clock;
+use crate::identity::{DiscoveryProblem, IdentityProvider};
 use crate::keys::KeyRing;
-use crate::settings::Settings;
+use crate::outbound::Outbound;
+use crate::settings::{OidcSettings, OutboundSettings, Settings};
 
 /// Why the upstream could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum CheckError {
     /// Its discovery document contradicts the configuration (S1-01).
     #[error("the upstream's discovery document: {0}")]
     Discovery(#[from] DiscoveryError),
+    /// The identity provider does not answer or does not fit.
+    #[error("{0}")]
+    Identity(String),
     /// The findings cannot be written down.
     #[error("store: {0}")]
     Store(String),
@@ -103,6 +108,21 @@ pub async fn check(
         store.close().await;
     }
     Ok(Checked { report, proved, refused })
+}
+
+/// Whether an identity provider answers and offers what Hilum needs: what will not work, if anything.
+///
+/// # Errors
+/// [`CheckError`] when it cannot be reached, is another's, or our credential there cannot be read.
+pub async fn check_identity(
+    outbound: &OutboundSettings,
+    identity: &OidcSettings,
+) -> Result<Vec<DiscoveryProblem>, CheckError> {
+    crate::listen::install_crypto();
+    let outbound = Outbound::new(outbound).map_err(|why| CheckError::Identity(why.to_string()))?;
+    let provider = IdentityProvider::open(identity, outbound, Clock::system())
+        .map_err(|why| CheckError::Identity(why.to_string()))?;
+    provider.check().await.map_err(|why| CheckError::Identity(why.to_string()))
 }
 
 /// The public key that the ledger's frames and checkpoints are signed with.

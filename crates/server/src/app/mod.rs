@@ -33,7 +33,7 @@ use crate::spool::Spools;
 /// What large answers may take of the disk together: forty of 100 MB.
 const SPOOL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-pub use check::{CheckError, Checked, Extent, check, ledger_key};
+pub use check::{CheckError, Checked, Extent, check, check_identity, ledger_key};
 
 /// Why the server does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
