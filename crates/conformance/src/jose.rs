@@ -2,6 +2,8 @@
 //!
 //! Written from RFC 7515, 7518, 7638 and 9449 alone: a mistake the server makes in its own JOSE code is not repeated here.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
@@ -118,10 +120,12 @@ impl Key {
         }
     }
 
-    /// RFC 7638. `serde_json` writes members in lexicographic order, as §3.3 wants them.
+    /// RFC 7638. §3.3 wants the members in lexicographic order; how `serde_json` orders them depends on who else uses it.
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
-        Some(base64url(&sha256(self.public()?.to_string().as_bytes())))
+        let public = self.public()?;
+        let members: BTreeMap<&String, &Value> = public.as_object()?.iter().collect();
+        Some(base64url(&sha256(serde_json::to_string(&members).ok()?.as_bytes())))
     }
 
     /// The public JWK, bare: as in a DPoP header.
@@ -392,8 +396,12 @@ mod tests {
     fn thumbprints_are_those_of_rfc_7638() {
         // RFC 7638 §3.1.
         let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
-        let text = json!({"kty": "RSA", "e": "AQAB", "n": n}).to_string();
+        let text = format!(r#"{{"e":"AQAB","kty":"RSA","n":"{n}"}}"#);
         assert_eq!(base64url(&sha256(text.as_bytes())), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        let key = Key::generate("ES256").unwrap();
+        let jwk = key.bare_jwk();
+        let text = format!(r#"{{"crv":"P-256","kty":"EC","x":{},"y":{}}}"#, jwk["x"], jwk["y"]);
+        assert_eq!(key.kid, base64url(&sha256(text.as_bytes())), "whatever order serde_json keeps members in");
     }
 
     #[test]
