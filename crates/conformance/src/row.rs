@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::areas::shown::Shown;
 use crate::http::Answer;
 use crate::suite::Suite;
 
@@ -147,6 +148,24 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// What rows of other names say of a requirement: each of them is a case.
+    #[must_use]
+    pub fn shown(shown: &Shown, findings: &[Self]) -> Self {
+        let Shown { id, clause, expects, by } = *shown;
+        let row =
+            Row { id, clause, sends: "see the rows that show it", expects, check: |_, _| Box::pin(async { Ok(()) }) };
+        let of = findings.iter().filter(|finding| by.contains(&finding.id));
+        let cases = of.map(|finding| {
+            let saw = if finding.status == Status::Passed {
+                String::new()
+            } else {
+                format!("{} there", finding.status.as_str())
+            };
+            Case { name: finding.id.to_owned(), status: finding.status, saw }
+        });
+        Self::new("shown by others", &row, Cases(cases.collect()), Ok(()))
+    }
+
     /// Puts a row's cases and its end together.
     #[must_use]
     pub fn new(area: &'static str, row: &Row, cases: Cases, ended: Checked) -> Self {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::areas;
+use crate::areas::shown::{SHOWN, Shown};
 use crate::config::{Audience, Client, Config, Person};
 use crate::host::KeyHost;
 use crate::http::{Answer, Http, Send};
@@ -113,14 +114,22 @@ impl Suite {
         Ok(Self { target, config, http, host, clients })
     }
 
-    /// Runs the rows whose id begins with `only` (all, without one), telling each finding as it is made.
+    /// Runs the rows whose id begins with `only` (all, without one) and those that show such a requirement, telling each finding
+    /// as it is made.
     pub async fn run(&self, only: Option<&str>, mut tell: impl FnMut(&Finding)) -> Vec<Finding> {
+        let chosen = |id: &str| only.is_none_or(|only| id.starts_with(only));
+        let wanted: Vec<&Shown> = SHOWN.iter().filter(|shown| chosen(shown.id)).collect();
         let mut findings = Vec::new();
         for (area, row) in rows() {
-            if only.is_some_and(|only| !row.id.starts_with(only)) {
+            if !chosen(row.id) && !wanted.iter().any(|shown| shown.by.contains(&row.id)) {
                 continue;
             }
             let finding = self.find(area, row).await;
+            tell(&finding);
+            findings.push(finding);
+        }
+        for shown in wanted {
+            let finding = Finding::shown(shown, &findings);
             tell(&finding);
             findings.push(finding);
         }

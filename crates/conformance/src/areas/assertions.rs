@@ -29,6 +29,13 @@ pub const ROWS: &[Row] = &[
         check: |suite, cases| Box::pin(secret(suite, cases)),
     },
     Row {
+        id: "CA-14",
+        clause: "rfc7523bis; BIS-01, BIS-02; D-01",
+        sends: "typ client-authentication+jwt with aud the issuer, and with aud the token endpoint",
+        expects: "the client is known; invalid_client",
+        check: |suite, cases| Box::pin(typed(suite, cases)),
+    },
+    Row {
         id: "NEG-100",
         clause: "RFC 7523 §3; R337",
         sends: "unknown iss; iss and sub differ; sub or iss missing; another client_id beside them",
@@ -217,7 +224,12 @@ fn known(answer: &Answer) -> bool {
 /// Whether the answer refuses the client, the same for every cause.
 fn unknown(cases: &mut Cases, name: String, answer: &Answer) {
     let leaks = ["panicked", "stack", "Exception", "at line"].iter().any(|word| answer.text().contains(word));
-    cases.refused(name.clone(), answer, &[400, 401], &["invalid_client"]);
+    // What is beyond a server's limits is refused before anybody asks who sent it.
+    if ["megabytes", "100 kB", "10 kB"].iter().any(|size| name.contains(size)) {
+        cases.refused(name.clone(), answer, &[400, 401, 413, 431], &["invalid_client", "invalid_request"]);
+    } else {
+        cases.refused(name.clone(), answer, &[400, 401], &["invalid_client"]);
+    }
     if leaks {
         cases.expect(name, false, "the answer tells of the server's inside");
     }
@@ -409,6 +421,21 @@ async fn confusion(suite: &Suite, cases: &mut Cases) -> Checked {
             unknown(cases, format!("{name} at {door}"), &answer);
         }
     }
+    Ok(())
+}
+
+async fn typed(suite: &Suite, cases: &mut Cases) -> Checked {
+    let client = signer(suite)?;
+    if suite.target.issuer.is_empty() {
+        return Err(Stop::Skip("no document names the issuer".into()));
+    }
+    let key = key_of(client)?;
+    let of = |aud: &str| suite.draft(client).header("typ", "client-authentication+jwt".into()).claim("aud", aud.into());
+    accepted(suite, cases, "the issuer", &of(&suite.target.issuer).sign_honestly(key)?).await?;
+    let endpoint = suite.endpoint("token_endpoint")?;
+    let Some((_, url, form)) = doors(suite, client).into_iter().next() else { return Ok(()) };
+    let answer = knock(suite, client, &url, &form, &of(&endpoint).sign_honestly(key)?).await?;
+    unknown(cases, "the token endpoint".into(), &answer);
     Ok(())
 }
 

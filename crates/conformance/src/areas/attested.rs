@@ -119,6 +119,197 @@ pub const ROWS: &[Row] = &[
         expects: "401 or 403",
         check: |suite, cases| Box::pin(next_link(suite, cases)),
     },
+    Row {
+        id: "REG-01",
+        clause: "SMART App Launch 2.2, App Launch, register; R18 R24 R316",
+        sends: "what a registration holds",
+        expects: "launch URLs, redirect URIs, a client_id",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "registration is the operator's")),
+    },
+    Row {
+        id: "LN-01",
+        clause: "SMART App Launch 2.2, App Launch",
+        sends: "the EHR's own launch of a registered launch URL",
+        expects: "iss and launch",
+        check: |suite, cases| {
+            Box::pin(unseen(suite, cases, "an EHR does this, not this suite; LN-02 is what follows from it"))
+        },
+    },
+    Row {
+        id: "TK-07",
+        clause: "SMART App Launch 2.2, App Launch, authorization_details (experimental); R82",
+        sends: "authorization_details",
+        expects: "echoed per location",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "optional and experimental")),
+    },
+    Row {
+        id: "RF-06",
+        clause: "SMART App Launch 2.2, App Launch; R102",
+        sends: "which clients get refresh tokens",
+        expects: "native apps too",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "a policy; RF-04 shows the client of the file")),
+    },
+    Row {
+        id: "RF-09",
+        clause: "RFC 9700 §4.14.2",
+        sends: "inactivity of a refresh token",
+        expects: "it expires",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "takes longer than a run")),
+    },
+    Row {
+        id: "RF-10",
+        clause: "FAPI 2.0",
+        sends: "rotation for confidential clients",
+        expects: "none without need",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "a policy: D-04")),
+    },
+    Row {
+        id: "RF-11",
+        clause: "SMART App Launch 2.2, best practices",
+        sends: "a reused refresh token",
+        expects: "the authorization ends",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "shown by NEG-160 for public clients")),
+    },
+    Row {
+        id: "SC-07",
+        clause: "SMART App Launch 2.2, Scopes; R119",
+        sends: "scopes beyond what the person may see",
+        expects: "never more than they may",
+        check: |suite, cases| {
+            Box::pin(unseen(suite, cases, "needs knowledge of the person's own permissions; NEG-042 shows patients"))
+        },
+    },
+    Row {
+        id: "SC-09",
+        clause: "SMART App Launch 2.2, Scopes; R144",
+        sends: "a wildcard",
+        expects: "all types now and in future",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "a promise about the future")),
+    },
+    Row {
+        id: "SC-11",
+        clause: "SMART App Launch 2.2, Scopes; R139",
+        sends: "Patient.link",
+        expects: "documented",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "read by people")),
+    },
+    Row {
+        id: "SC-12",
+        clause: "SMART App Launch 2.2, Scopes; R134",
+        sends: "long scope lists",
+        expects: "work",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "NEG-030 sends too many; how many are enough is a policy")),
+    },
+    Row {
+        id: "SC-15",
+        clause: "SMART App Launch 2.2, Scopes; R217",
+        sends: "scopes of the server's own",
+        expects: "full URIs or __name",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "which are its own cannot be told from outside")),
+    },
+    Row {
+        id: "CX-01",
+        clause: "SMART App Launch 2.2, Scopes",
+        sends: "launch/<type>?role",
+        expects: "context of that type",
+        check: |suite, cases| {
+            Box::pin(unseen(suite, cases, "needs an EHR with such context; CX-03 shows launch/patient"))
+        },
+    },
+    Row {
+        id: "CX-06",
+        clause: "SMART App Launch 2.2, Scopes; R159 R160",
+        sends: "an unsupported role",
+        expects: "context of the type",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "needs an EHR with such context")),
+    },
+    Row {
+        id: "CX-08",
+        clause: "SMART App Launch 2.2, Scopes; R163 R168",
+        sends: "unsolicited context",
+        expects: "may be ignored",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "optional")),
+    },
+    Row {
+        id: "OI-03",
+        clause: "SMART App Launch 2.2, Scopes; R197",
+        sends: "fhirUser for a person without a resource",
+        expects: "not granted",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "needs such a person")),
+    },
+    Row {
+        id: "CA-13",
+        clause: "RFC 8705 §2",
+        sends: "tls_client_auth",
+        expects: "the client is known",
+        check: |suite, cases| {
+            Box::pin(unseen(
+                suite,
+                cases,
+                "MT-01 shows bound tokens; client authentication by certificate needs a client of that kind",
+            ))
+        },
+    },
+    Row {
+        id: "MT-02",
+        clause: "RFC 8705 §2.1",
+        sends: "another subject, another certificate",
+        expects: "refused",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "needs certificates of the client's own authority")),
+    },
+    Row {
+        id: "JAT-04",
+        clause: "RFC 9068",
+        sends: "long scopes in readable tokens",
+        expects: "as the server decides",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "a decision: JWTs, never opaque")),
+    },
+    Row {
+        id: "NEG-148",
+        clause: "SMART App Launch 2.2, Client Authentication: Asymmetric; R341",
+        sends: "max-age of a year, the key removed",
+        expects: "dropped after an hour at most",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "takes an hour")),
+    },
+    Row {
+        id: "NEG-167",
+        clause: "RFC 9700 §4.14.2",
+        sends: "a refresh after the person, client or consent is switched off",
+        expects: "invalid_grant",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "needs an operator during the run")),
+    },
+    Row {
+        id: "NEG-199",
+        clause: "FHIR R4, RESTful API, conditional interactions",
+        sends: "conditional writes with only c, u, d",
+        expects: "refused without s",
+        check: |suite, cases| {
+            Box::pin(unseen(suite, cases, "needs a token that writes, on records that may be changed"))
+        },
+    },
+    Row {
+        id: "NEG-209",
+        clause: "SMART App Launch 2.2, Scopes",
+        sends: "an update that changes category out of scope",
+        expects: "refused",
+        check: |suite, cases| {
+            Box::pin(unseen(suite, cases, "needs a token that writes, on records that may be changed"))
+        },
+    },
+    Row {
+        id: "NEG-211",
+        clause: "SMART App Launch 2.2, Scopes",
+        sends: "contained and referenced resources out of scope",
+        expects: "filtered as their own type",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "needs records made for it")),
+    },
+    Row {
+        id: "NEG-242",
+        clause: "HL7 SSRAA STU2, B2B; UD-12",
+        sends: "a token of one purpose for an action of another",
+        expects: "403",
+        check: |suite, cases| Box::pin(unseen(suite, cases, "which action needs which purpose is the server's policy")),
+    },
 ];
 
 async fn unseen(_: &Suite, _: &mut Cases, why: &str) -> Checked {

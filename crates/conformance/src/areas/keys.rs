@@ -49,6 +49,20 @@ pub const ROWS: &[Row] = &[
         check: |suite, cases| Box::pin(cached(suite, cases)),
     },
     Row {
+        id: "NEG-147",
+        clause: "RFC 9111 §5.2.2.5; R341",
+        sends: "no-store, the key replaced at once",
+        expects: "the new key is accepted, the old one refused",
+        check: |suite, cases| Box::pin(never_kept(suite, cases)),
+    },
+    Row {
+        id: "NEG-150",
+        clause: "PF-02",
+        sends: "503 from the key host, with the set in the cache, and after it aged",
+        expects: "known; invalid_client",
+        check: |suite, cases| Box::pin(host_down(suite, cases)),
+    },
+    Row {
         id: "NEG-151",
         clause: "PF-02, PF-26",
         sends: "404, 500, HTML, a closed connection where the key set was",
@@ -165,6 +179,34 @@ async fn cached(suite: &Suite, cases: &mut Cases) -> Checked {
     cases.expect("fetches", asked <= 1, format!("{asked} for five assertions"));
     // What follows wants a short life again; a set that is kept for a minute would outlive this row.
     host.reset();
+    Ok(())
+}
+
+async fn never_kept(suite: &Suite, cases: &mut Cases) -> Checked {
+    let (client, key, host) = fixture(suite)?;
+    host.serve_set(&set(&[key.jwk()]), "no-store");
+    tokio::time::sleep(AGED).await;
+    cases.expect("the old key before", known(&knock(suite, client, key).await?), "it is refused");
+    let next = Key::generate("ES384")?;
+    host.serve_set(&set(&[next.jwk()]), "no-store");
+    // A server may join fetches of the same moment.
+    tokio::time::sleep(AGED).await;
+    let answer = knock(suite, client, &next).await?;
+    cases.expect("the new key", known(&answer), answer.shown());
+    cases.refused("the old key after", &knock(suite, client, key).await?, &[400, 401], &["invalid_client"]);
+    Ok(())
+}
+
+async fn host_down(suite: &Suite, cases: &mut Cases) -> Checked {
+    let (client, key, host) = fixture(suite)?;
+    host.serve_set(&set(&[key.jwk()]), "max-age=8");
+    tokio::time::sleep(AGED).await;
+    cases.expect("before", known(&knock(suite, client, key).await?), "it is refused");
+    host.serve(Serve { status: "503 Service Unavailable".into(), headers: String::new(), body: String::new() });
+    let answer = knock(suite, client, key).await?;
+    cases.expect("from the cache", known(&answer), answer.shown());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    cases.refused("after it aged", &knock(suite, client, key).await?, &[400, 401], &["invalid_client"]);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod dpop;
 mod exchange;
 mod headers;
 mod keys;
+mod launch;
 mod openid;
 mod pages;
 mod par;
@@ -17,6 +18,7 @@ mod questions;
 mod refresh;
 mod resource;
 mod scopes;
+pub(crate) mod shown;
 mod token;
 
 use crate::row::Row;
@@ -28,6 +30,7 @@ pub const ALL: &[(&str, &[Row])] = &[
     ("keys", keys::ROWS),
     ("token", token::ROWS),
     ("backend", backend::ROWS),
+    ("launch", launch::ROWS),
     ("questions", questions::ROWS),
     ("resource", resource::ROWS),
     ("authorize", authorize::ROWS),

@@ -53,6 +53,13 @@ pub const ROWS: &[Row] = &[
         check: |suite, cases| Box::pin(of_others(suite, cases)),
     },
     Row {
+        id: "IN-05",
+        clause: "SMART App Launch 2.2, Token Introspection; R281-R283",
+        sends: "introspection with the introspector's own access token as bearer",
+        expects: "200 and active",
+        check: |suite, cases| Box::pin(by_bearer(suite, cases)),
+    },
+    Row {
         id: "IN-08",
         clause: "RFC 7662 §2.2",
         sends: "a live token",
@@ -261,6 +268,20 @@ async fn of_others(suite: &Suite, cases: &mut Cases) -> Checked {
         }
         Err(Stop::Skip(why) | Stop::Fail(why)) => cases.skip("by a client without that right", why),
     }
+    Ok(())
+}
+
+async fn by_bearer(suite: &Suite, cases: &mut Cases) -> Checked {
+    let introspector = suite.client(Who::Introspector)?;
+    if introspector.spec.scope.is_empty() {
+        return Err(Stop::Skip("[clients.introspector] has no `scope` to get a token with".into()));
+    }
+    let fields = pairs(&[("grant_type", "client_credentials"), ("scope", &introspector.spec.scope)]);
+    let own = suite.granted(introspector, suite.token(introspector, fields).await?)?;
+    let grant = suite.any_grant().await?;
+    let send = Send::form(&suite.endpoint("introspection_endpoint")?, &pairs(&[("token", grant.access())]));
+    let answer = suite.send(send.header("authorization", &format!("Bearer {}", own.access()))).await?;
+    cases.expect("by bearer", answer.json().get("active") == Some(&true.into()), answer.shown());
     Ok(())
 }
 

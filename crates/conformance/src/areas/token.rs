@@ -196,7 +196,12 @@ async fn not_mine(suite: &Suite, cases: &mut Cases) -> Checked {
         tried = true;
         let answer = suite.token(client, credentials.clone()).await?;
         let name = format!("client_credentials by {}", who.name());
-        cases.refused(name, &answer, &[400, 401], &["unauthorized_client", "invalid_client", "unsupported_grant_type"]);
+        cases.refused(
+            name,
+            &answer,
+            &[400, 401],
+            &["unauthorized_client", "invalid_client", "unsupported_grant_type", "invalid_scope"],
+        );
     }
     if let Ok(client) = suite.client(Who::Be) {
         tried = true;
