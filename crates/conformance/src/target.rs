@@ -12,6 +12,8 @@ pub struct Target {
     pub fhir: String,
     /// Issuer; empty when no document names one.
     pub issuer: String,
+    /// The issuer whose documents were asked for: RFC 8414 §3.3 wants them to name it.
+    pub asked: String,
     /// `{fhir}/.well-known/smart-configuration`.
     pub smart: Value,
     /// RFC 8414; `Null` when there is none.
@@ -57,6 +59,7 @@ impl Target {
             let oauth = document(http, &well_known(&issuer, "oauth-authorization-server")).await;
             let oidc =
                 document(http, &format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await;
+            target.asked.clone_from(&issuer);
             target.oauth = oauth.unwrap_or(Value::Null);
             target.oidc = oidc.unwrap_or(Value::Null);
             if !target.oauth.is_null() || !target.oidc.is_null() {

@@ -125,8 +125,8 @@ impl Model {
             "/page" => self.page(&header("cookie"), post.then_some(&form)),
             "/token" if post && is_form => self.token(&form, &header("authorization")),
             "/token" if !self.keeps("post only") => self.token(&query, ""),
-            "/token" if !post => error(405, "invalid_request"),
-            "/token" => error(400, "invalid_request"),
+            "/token" if !post => self.kept_by_nobody(error(405, "invalid_request")),
+            "/token" => self.kept_by_nobody(error(400, "invalid_request")),
             "/introspect" | "/revoke" if !post => error(405, "invalid_request"),
             "/introspect" => self.introspect(&form),
             "/revoke" => self.revoke(&form),
@@ -189,6 +189,7 @@ impl Model {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
         let fresh = |name: &str| number(name).is_none_or(|at| at.is_some_and(|at| at <= now + 60));
         let exp = number("exp").flatten();
+        let once = form.iter().filter(|(name, _)| name == "client_assertion").count() == 1;
         let checks = [
             ("signature", header["alg"] == "ES384" && verified_by(assertion, &self.jwks)),
             ("names", text("iss") == "be" && text("sub") == "be" && matches!(get(form, "client_id"), "" | "be")),
@@ -196,7 +197,7 @@ impl Model {
             ("expiry", exp.is_some_and(|exp| exp > now - 30 && exp <= now + 330)),
             ("not before", fresh("nbf") && fresh("iat")),
             ("jti", !text("jti").is_empty() && text("jti").len() < 1000),
-            ("assertion type", get(form, "client_assertion_type").ends_with(":jwt-bearer") && !repeated(form)),
+            ("assertion type", get(form, "client_assertion_type").ends_with(":jwt-bearer") && once),
         ];
         if checks.iter().any(|(rule, held)| !held && self.keeps(rule)) {
             return None;
@@ -211,7 +212,10 @@ impl Model {
     }
 
     fn token(&self, form: &Form, authorization: &str) -> Reply {
-        let reply = self.issue(form, authorization);
+        self.kept_by_nobody(self.issue(form, authorization))
+    }
+
+    fn kept_by_nobody(&self, reply: Reply) -> Reply {
         if self.keeps("no-store") { reply.with("cache-control", "no-store").with("pragma", "no-cache") } else { reply }
     }
 

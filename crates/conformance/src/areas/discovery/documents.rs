@@ -10,7 +10,7 @@ use crate::suite::Suite;
 use crate::target::well_known;
 
 pub(super) async fn other_documents(suite: &Suite, cases: &mut Cases) -> Checked {
-    let issuer = &suite.target.issuer;
+    let issuer = &suite.target.asked;
     let issuer_of = |document: &Value| document.get("issuer").and_then(Value::as_str).map(str::to_owned);
     let oauth = &suite.target.oauth;
     cases.expect(
