@@ -16,5 +16,6 @@ mod row;
 mod suite;
 mod target;
 
+pub use areas::shown::{SHOWN, Shown};
 pub use row::{Case, Finding, Row, Status};
 pub use suite::{Suite, rows};

@@ -12,7 +12,7 @@ use crate::output::{self, Cell, Column, Format};
 /// What `hilum conformance` was told.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  hilum conformance https://gate.example/mercy/fhir                      what can be seen without an account\n  hilum conformance http://127.0.0.1:8443/mercy --with conformance.toml  everything the file has fixtures for\n  hilum conformance https://gate.example/mercy/fhir --only NEG-1 -o json\n  hilum conformance --list\n\nIt sends thousands of requests that a server must refuse: use a test system, and say so to whoever watches it.\nThe file, and what each result means: docs/conformance.md. Exit code 0: nothing failed; 1: something did."
+    after_help = "Examples:\n  hilum conformance http://127.0.0.1:8443/mercy                 what needs no account\n  hilum conformance http://127.0.0.1:8443/mercy --with my.toml  with clients and people\n  hilum conformance http://127.0.0.1:8443/mercy --only NEG-1 -o json\n  hilum conformance --list\n\nIt sends thousands of requests that a server must refuse: use a test system, and say so to whoever watches it.\nThe file, and what each result means: docs/conformance.md. Exit code 0: nothing failed; 1: something did."
 )]
 pub struct Conformance {
     /// FHIR base or issuer
@@ -49,14 +49,13 @@ const LISTED: &[Column] = &[
 pub async fn run(asked: Conformance, format: Format) -> Result<Exit, Failure> {
     let chosen = |id: &str| asked.only.as_deref().is_none_or(|only| id.starts_with(only));
     let only = asked.only.as_deref();
-    if !conformance::rows().any(|(_, row)| chosen(row.id)) {
+    let known = listed().into_iter().filter(|row| chosen(text(row, "id")));
+    let known: Vec<Value> = known.collect();
+    if known.is_empty() {
         return Err(Failure::usage(format!("no row begins with `{}`; see --list", only.unwrap_or_default())));
     }
     let Some(url) = asked.url.as_deref().filter(|_| !asked.list) else {
-        let rows: Vec<Value> = conformance::rows().filter(|(_, row)| chosen(row.id)).map(|(area, row)| {
-            json!({ "id": row.id, "area": area, "clause": row.clause, "sends": row.sends, "expects": row.expects })
-        }).collect();
-        output::rows(format, LISTED, &rows);
+        output::rows(format, LISTED, &known);
         return Ok(Exit::Done);
     };
     let config = asked.with.as_deref().map(read).transpose()?.unwrap_or_default();
@@ -79,6 +78,18 @@ pub async fn run(asked: Conformance, format: Format) -> Result<Exit, Failure> {
     }
     let failed = findings.iter().any(|finding| finding.status == Status::Failed);
     Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+/// Every row, and every requirement that rows of other names show.
+fn listed() -> Vec<Value> {
+    let rows = conformance::rows().map(|(area, row)| {
+        json!({ "id": row.id, "area": area, "clause": row.clause, "sends": row.sends, "expects": row.expects })
+    });
+    let shown = conformance::SHOWN.iter().map(|shown| {
+        let by = format!("shown by {}", shown.by.join(", "));
+        json!({ "id": shown.id, "area": "", "clause": shown.clause, "sends": by, "expects": shown.expects })
+    });
+    rows.chain(shown).collect()
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
@@ -145,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_id_stands_once_and_names_its_clause() {
-        let mut ids: Vec<&str> = conformance::rows().map(|(_, row)| row.id).collect();
+        let rows = listed();
+        let mut ids: Vec<&str> = rows.iter().map(|row| text(row, "id")).collect();
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();
