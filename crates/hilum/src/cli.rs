@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approval, audit, check, deid, demo, init, integration, key, person, policy, role, session, task, token,
+    approval, audit, check, conformance, deid, demo, init, integration, key, person, policy, role, session, task, token,
 };
 use crate::output::Format;
 
@@ -162,6 +162,8 @@ pub enum Command {
     /// De-identification: try out what a profile lets through
     #[command(subcommand)]
     Deid(deid::Deid),
+    /// Test any SMART on FHIR server against the standards, from outside
+    Conformance(conformance::Conformance),
     /// Developer aid: get an access token as an integration would
     #[command(subcommand)]
     Token(token::Token),

@@ -4,6 +4,7 @@ pub mod approval;
 pub mod audit;
 pub mod check;
 pub mod client;
+pub mod conformance;
 pub mod deid;
 pub mod demo;
 pub mod init;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Role(command) => role::run(&client?, command, format).await,
         Command::Policy(command) => policy::run(&client, command, format).await,
         Command::Deid(command) => deid::run(command, format),
+        Command::Conformance(asked) => conformance::run(asked, format).await,
         Command::Token(command) => token::run(command, format).await,
     }
 }
