@@ -192,7 +192,8 @@ impl AttestationObject<'_> {
         }
         let mut signed = self.data.to_vec();
         signed.extend_from_slice(client_hash);
-        let by_itself = algorithm == Some(key.algorithm().number()) && key.verify(&signed, signature.unwrap_or_default());
+        let by_itself =
+            algorithm == Some(key.algorithm().number()) && key.verify(&signed, signature.unwrap_or_default());
         if by_itself { Ok(()) } else { Err(Refused::Attestation) }
     }
 }

@@ -132,8 +132,7 @@ impl PublicKey {
 impl Parameters<'_> {
     fn key(self) -> Result<PublicKey, InvalidKey> {
         let alg = self.alg.ok_or(InvalidKey::Form)?;
-        let algorithm =
-            Algorithm::ALL.into_iter().find(|known| known.number() == alg).ok_or(InvalidKey::Algorithm)?;
+        let algorithm = Algorithm::ALL.into_iter().find(|known| known.number() == alg).ok_or(InvalidKey::Algorithm)?;
         let material = match (algorithm, self) {
             // kty EC2, crv P-256.
             (
@@ -154,7 +153,10 @@ impl Parameters<'_> {
                 Material::Parsed(ParsedPublicKey::new(&ED25519, x).map_err(|_| InvalidKey::Material)?)
             }
             // kty RSA.
-            (Algorithm::Rs256, Self { kty: Some(3), curve: None, first: Some(n), second: Some(e), third: None, .. }) => {
+            (
+                Algorithm::Rs256,
+                Self { kty: Some(3), curve: None, first: Some(n), second: Some(e), third: None, .. },
+            ) => {
                 if !(MODULUS_MIN..=MODULUS_MAX).contains(&n.len()) || e.is_empty() || e.len() > 8 {
                     return Err(InvalidKey::Material);
                 }

@@ -67,12 +67,8 @@ fn every_registration_of_the_specification_ends_as_ours_says() {
     for (vector, (name, wanted)) in all.iter().zip(REGISTER) {
         assert_eq!(vector["name"], name);
         let one = &vector["register"];
-        let done = register(
-            PARTY,
-            &bytes(&one["challenge"]),
-            &bytes(&one["client_data"]),
-            &bytes(&one["attestation_object"]),
-        );
+        let done =
+            register(PARTY, &bytes(&one["challenge"]), &bytes(&one["client_data"]), &bytes(&one["attestation_object"]));
         if let Ok(credential) = &done {
             assert_eq!(credential.id, bytes(&vector["credential_id"]), "{name}");
             assert_eq!(credential.key, bytes(&vector["key"]), "{name}");
@@ -115,10 +111,13 @@ fn every_signature_of_the_specification_verifies_and_none_with_a_bit_changed() {
     assert_eq!(seen, 12);
 }
 
-fn assertion(vector: &Value, key: &PublicKey, change: impl FnOnce(&mut [Vec<u8>; 4])) -> Result<webauthn::Used, Refused> {
+fn assertion(
+    vector: &Value,
+    key: &PublicKey,
+    change: impl FnOnce(&mut [Vec<u8>; 4]),
+) -> Result<webauthn::Used, Refused> {
     let one = &vector["authenticate"];
-    let mut parts =
-        ["challenge", "client_data", "authenticator_data", "signature"].map(|name| bytes(&one[name]));
+    let mut parts = ["challenge", "client_data", "authenticator_data", "signature"].map(|name| bytes(&one[name]));
     change(&mut parts);
     let [challenge, client, data, signature] = &parts;
     authenticate(PARTY, challenge, key, client, data, signature)
