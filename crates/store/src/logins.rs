@@ -105,12 +105,10 @@ const ASK: Statement<8> = Statement::new(
      WHERE (SELECT COUNT(*) FROM login_request WHERE expires_at > $7) < $8
      RETURNING id",
 );
-const FIND: Statement<2> = Statement::new(
-    "SELECT id, person, code, peer, state FROM login_request WHERE id = $1 AND expires_at > $2",
-);
-const FIND_BY_SECRET: Statement<2> = Statement::new(
-    "SELECT id, person, code, peer, state FROM login_request WHERE secret = $1 AND expires_at > $2",
-);
+const FIND: Statement<2> =
+    Statement::new("SELECT id, person, code, peer, state FROM login_request WHERE id = $1 AND expires_at > $2");
+const FIND_BY_SECRET: Statement<2> =
+    Statement::new("SELECT id, person, code, peer, state FROM login_request WHERE secret = $1 AND expires_at > $2");
 const ANSWER: Statement<4> = Statement::new(
     "UPDATE login_request SET state = $3
      WHERE id = $1 AND person = $2 AND state = 'asked' AND expires_at > $4 RETURNING id",
@@ -229,7 +227,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn find_login_by_secret(&self, secret: &[u8; 32], now: Millis) -> Result<Option<LoginRequest>, StoreError> {
+    pub async fn find_login_by_secret(
+        &self,
+        secret: &[u8; 32],
+        now: Millis,
+    ) -> Result<Option<LoginRequest>, StoreError> {
         request(&self.pool.read(FIND_BY_SECRET, [Bind::Blob(secret), Bind::Int(now)]).await?)
     }
 
@@ -244,8 +246,7 @@ impl Store {
         state: LoginState,
         now: Millis,
     ) -> Result<bool, StoreError> {
-        let binds =
-            [Bind::Text(id), Bind::Text(person.as_str()), Bind::Text(state.as_str()), Bind::Int(now)];
+        let binds = [Bind::Text(id), Bind::Text(person.as_str()), Bind::Text(state.as_str()), Bind::Int(now)];
         let mut tx = self.pool.begin().await?;
         let done = tx.row(ANSWER, binds).await?.is_some();
         tx.commit().await?;

@@ -95,8 +95,7 @@ const BY_CREDENTIAL: Statement<1> = Statement::new(
 /// Taking the person's row serialises changes of one person's passkeys between nodes.
 const LOCK: Statement<1> =
     Statement::new("UPDATE person SET revision = revision + 1 WHERE id = $1 AND disabled_at IS NULL RETURNING id");
-const LOCK_ANY: Statement<1> =
-    Statement::new("UPDATE person SET revision = revision + 1 WHERE id = $1 RETURNING id");
+const LOCK_ANY: Statement<1> = Statement::new("UPDATE person SET revision = revision + 1 WHERE id = $1 RETURNING id");
 const COUNT: Statement<1> = Statement::new("SELECT COUNT(*) FROM passkey WHERE person = $1");
 const ADD: Statement<7> = Statement::new(
     "INSERT INTO passkey (id, person, name, credential, public_key, counter, created_at)
@@ -113,9 +112,8 @@ const HANDLE: Statement<2> = Statement::new(
      ON CONFLICT (person) DO UPDATE SET handle = passkey_holder.handle RETURNING handle",
 );
 const HANDLE_OF: Statement<1> = Statement::new("SELECT handle FROM passkey_holder WHERE person = $1");
-const BEGIN: Statement<5> = Statement::new(
-    "INSERT INTO ceremony (challenge, kind, browser, person, expires_at) VALUES ($1, $2, $3, $4, $5)",
-);
+const BEGIN: Statement<5> =
+    Statement::new("INSERT INTO ceremony (challenge, kind, browser, person, expires_at) VALUES ($1, $2, $3, $4, $5)");
 const REDEEM: Statement<1> =
     Statement::new("DELETE FROM ceremony WHERE challenge = $1 RETURNING kind, browser, person, expires_at");
 
@@ -186,12 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn remove_passkey(
-        &self,
-        person: &PersonId,
-        id: &str,
-        last_too: bool,
-    ) -> Result<PasskeyGone, StoreError> {
+    pub async fn remove_passkey(&self, person: &PersonId, id: &str, last_too: bool) -> Result<PasskeyGone, StoreError> {
         let name = Bind::Text(person.as_str());
         let mut tx = self.pool.begin().await?;
         if tx.row(LOCK_ANY, [name]).await?.is_none() || tx.row(REMOVE, [name, Bind::Text(id)]).await?.is_none() {
@@ -276,7 +269,8 @@ impl Store {
         if row.int(3)? <= now {
             return Ok(None);
         }
-        let kind = if row.text(0)? == CeremonyKind::Enrol.as_str() { CeremonyKind::Enrol } else { CeremonyKind::SignIn };
+        let kind =
+            if row.text(0)? == CeremonyKind::Enrol.as_str() { CeremonyKind::Enrol } else { CeremonyKind::SignIn };
         let person = row.maybe_text(2)?.map(|id| id.parse());
         let person = person.transpose().map_err(|_| StoreError::Corrupt("a person id that no longer parses"))?;
         Ok(Some(Ceremony { kind, browser: row.bytes(1)?, person }))

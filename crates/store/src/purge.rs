@@ -35,8 +35,9 @@ const CEREMONIES: Statement<2> = Statement::new(
 const CONSOLE: Statement<2> = Statement::new(
     "DELETE FROM console_session WHERE hash IN (SELECT hash FROM console_session WHERE expires_at < $1 LIMIT $2)",
 );
-const LOGINS: Statement<2> =
-    Statement::new("DELETE FROM login_request WHERE id IN (SELECT id FROM login_request WHERE expires_at < $1 LIMIT $2)");
+const LOGINS: Statement<2> = Statement::new(
+    "DELETE FROM login_request WHERE id IN (SELECT id FROM login_request WHERE expires_at < $1 LIMIT $2)",
+);
 const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
