@@ -182,14 +182,12 @@ async fn a_passkey_is_enrolled_by_its_holder_here_and_verified() {
     // One's own may go while another is left.
     let kept = place.store.passkeys(&"olga@x".parse().unwrap()).await.unwrap();
     assert_eq!(kept.len(), 2);
-    let remove = |id: &str| [("passkey", id.to_owned())];
-    let form = remove(&kept[0].id);
-    let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    assert_eq!(browser.form("/console/passkeys/remove", &form).await.0, StatusCode::SEE_OTHER);
-    assert_eq!(browser.form("/console/passkeys/remove", &form).await.0, StatusCode::NOT_FOUND);
-    let form = remove(&kept[1].id);
-    let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    assert_eq!(browser.form("/console/passkeys/remove", &form).await.0, StatusCode::CONFLICT, "never the last");
+    let id = |key: &Authenticator| kept.iter().find(|one| one.credential == key.id).unwrap().id.clone();
+    let (gone, left) = (id(&first), id(&second));
+    let remove = "/console/passkeys/remove";
+    assert_eq!(browser.form(remove, &[("passkey", &gone)]).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(browser.form(remove, &[("passkey", &gone)]).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(browser.form(remove, &[("passkey", &left)]).await.0, StatusCode::CONFLICT, "never the last");
     assert_eq!(browser.sign_in(&mut first).await.0, StatusCode::UNAUTHORIZED, "the removed one");
     assert_eq!(browser.sign_in(&mut second).await.0, StatusCode::OK);
 }
