@@ -51,6 +51,11 @@ impl Failure {
         Self { exit: Exit::Failed, reason: String::new(), says: says.into() }
     }
 
+    /// With the gate's own code for why.
+    pub fn because(self, reason: String) -> Self {
+        Self { reason, ..self }
+    }
+
     /// The configuration is wrong.
     pub fn configuration(says: impl Into<String>) -> Self {
         Self { exit: Exit::Configuration, reason: String::new(), says: says.into() }

@@ -49,6 +49,8 @@ fn open(url: &str) {
     if !web || !desktop || cfg!(windows) {
         return;
     }
-    // The address is printed already; a desktop that does not open it loses nothing.
-    let _ = Command::new(program).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut command = Command::new(program);
+    command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Waited for apart, so that nothing is left of it. The address is printed already; a desktop that does not open it loses nothing.
+    std::thread::spawn(move || command.status());
 }

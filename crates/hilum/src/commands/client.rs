@@ -187,7 +187,7 @@ fn problem(status: StatusCode, value: &Value, signed_in: bool, path: &str) -> Fa
         _ if signed_in => says.push_str("\nsign in again with `hilum login PERSON`"),
         _ => says = "not signed in: sign in with `hilum login PERSON`".into(),
     }
-    Failure { reason: text("reason"), ..Failure::failed(says) }
+    Failure::failed(says).because(text("reason"))
 }
 
 /// The rows of a listing: an array, or an object that holds one under `items` or `records`.

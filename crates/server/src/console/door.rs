@@ -122,21 +122,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
 pub(super) struct Turned {
     status: StatusCode,
     reason: Reason,
-    says: String,
+    says: Box<str>,
     /// What was tried: noun and verb of its record.
     tried: Option<(&'static str, &'static str)>,
     /// As whom, and what only the record says.
     person: Option<PersonId>,
-    note: String,
+    note: Box<str>,
     /// A page of its own to show it on.
-    page: Option<String>,
+    page: Option<Box<str>>,
     recorded: bool,
 }
 
 impl Turned {
     pub(super) fn new(status: StatusCode, reason: Reason, says: impl Into<String>) -> Self {
-        let says = says.into();
-        Self { status, reason, says, tried: None, person: None, note: String::new(), page: None, recorded: false }
+        let (says, note) = (says.into().into_boxed_str(), Box::from(""));
+        Self { status, reason, says, tried: None, person: None, note, page: None, recorded: false }
     }
 
     /// It was an attempt to do this, worth a record even of somebody who is not signed in.
@@ -145,11 +145,11 @@ impl Turned {
     }
 
     pub(super) fn noted(self, note: impl Into<String>) -> Self {
-        Self { note: note.into(), ..self }
+        Self { note: note.into().into_boxed_str(), ..self }
     }
 
     pub(super) fn on(self, page: String) -> Self {
-        Self { page: Some(page), ..self }
+        Self { page: Some(page.into_boxed_str()), ..self }
     }
 
     /// Its record is durable already.
@@ -318,7 +318,7 @@ async fn record(registry: &Registry, visitor: &Visitor, turned: &Turned) -> Resu
     let (noun, verb) = turned.tried.unwrap_or(("console-session", "use"));
     let id = turned.person.as_ref().map(ToString::to_string).unwrap_or_default();
     let peer = caller.is_none().then_some(visitor.peer);
-    let deed = Deed { noun, verb, id, note: turned.note.clone(), peer, ..Deed::default() };
+    let deed = Deed { noun, verb, id, note: turned.note.to_string(), peer, ..Deed::default() };
     registry.trail().refused(caller, &deed, turned.reason, turned.status.as_u16()).await
 }
 
@@ -340,7 +340,10 @@ fn shown(turned: &Turned, asked: Asked) -> Response {
     match asked {
         Asked::Script => (turned.status, axum::Json(serde_json::json!({ "says": turned.says }))).into_response(),
         Asked::Page => {
-            let page = turned.page.clone().unwrap_or_else(|| pages::notice("That did not work", &turned.says));
+            let page = turned
+                .page
+                .as_ref()
+                .map_or_else(|| pages::notice("That did not work", &turned.says), ToString::to_string);
             (turned.status, axum::response::Html(page)).into_response()
         }
     }
@@ -355,7 +358,7 @@ enum Over {
 
 /// What a page may do: nothing from elsewhere, nothing inline, in no frame; kept by no cache.
 fn ruled(over: Over, mut response: Response) -> Response {
-    const RULES: [(HeaderName, &str); 7] = [
+    let rules: [(HeaderName, &str); 7] = [
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -372,7 +375,7 @@ fn ruled(over: Over, mut response: Response) -> Response {
         ),
     ];
     let headers = response.headers_mut();
-    for (name, value) in RULES {
+    for (name, value) in rules {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if over == Over::Https {
