@@ -94,6 +94,8 @@ pub enum Reason {
     ProofInvalid,
     /// A proof holds but for its nonce, which is none of this node's: the client is to send it again with the one it is given.
     ProofNonce,
+    /// The person has a passkey, so a passphrase no longer signs them in.
+    PasskeyRequired,
 }
 
 impl Reason {
@@ -146,6 +148,7 @@ impl Reason {
             Self::ExportRefused => "export-refused",
             Self::ProofInvalid => "proof-invalid",
             Self::ProofNonce => "proof-nonce",
+            Self::PasskeyRequired => "passkey-required",
         }
     }
 }

@@ -30,6 +30,9 @@ pub fn alert(code: &str) -> &'static str {
         }
         "client-of-another-tenant" => "an integration of another tenant was presented here",
         "assertion-replayed" => "a client assertion came a second time; it may have been stolen, so ask for a new key",
+        "passkey-copied" => {
+            "a passkey's counter went back: it may have been copied; the sign-in was refused, so remove that passkey (`hilum person passkey-remove`)"
+        }
         "patient-budget-spent" => {
             "the distinct patients of an hour or a day are used up; more are refused until it is over"
         }
@@ -110,6 +113,9 @@ pub fn reason(code: &str) -> &'static str {
         }
         "proof-invalid" => "a token bound to a key came without proof of that key, or the proof does not hold",
         "proof-nonce" => "the client proved its key and was given this node's nonce to prove it with; nothing is wrong",
+        "passkey-required" => {
+            "a passphrase was used by somebody who has a passkey (S4-08); if it was not them, it is known to others"
+        }
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -166,6 +172,7 @@ mod tests {
             Reason::ExportRefused,
             Reason::ProofInvalid,
             Reason::ProofNonce,
+            Reason::PasskeyRequired,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

@@ -11,6 +11,8 @@ mod finder;
 mod grants;
 mod keys;
 mod once;
+mod logins;
+mod passkeys;
 mod people;
 mod person_sessions;
 mod purge;
@@ -32,6 +34,8 @@ pub use feed::{FeedEntry, FeedKind};
 pub use grants::{GrantClaim, GrantRow};
 pub use keys::WrappedKey;
 pub use once::{NewOnce, OnceKind, Taken};
+pub use logins::{ConsoleSession, LoginRequest, LoginState, Means, Took};
+pub use passkeys::{AddPasskeyRefusal, Ceremony, CeremonyKind, Passkey, PasskeyGone};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use person_sessions::{
     FoundRefresh, NewPersonSession, NewRefresh, NewSignIn, PersonSession, REUSE_GRACE, Refresh, RefreshRefusal,
@@ -87,6 +91,7 @@ const SQLITE: Migrations = &[
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
     (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
     (5, "person_session", include_str!("../migrations/sqlite/0005_person_session.sql")),
+    (6, "passkey", include_str!("../migrations/sqlite/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/sqlite/0007_upstream_grant.sql")),
 ];
 const POSTGRES: Migrations = &[
@@ -95,6 +100,7 @@ const POSTGRES: Migrations = &[
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
     (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
     (5, "person_session", include_str!("../migrations/postgres/0005_person_session.sql")),
+    (6, "passkey", include_str!("../migrations/postgres/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/postgres/0007_upstream_grant.sql")),
 ];
 

@@ -15,6 +15,8 @@ mod exports;
 mod grants;
 #[path = "contract/groups.rs"]
 mod groups;
+#[path = "contract/passkeys.rs"]
+mod passkeys;
 #[path = "contract/people.rs"]
 mod people;
 #[path = "contract/registry.rs"]

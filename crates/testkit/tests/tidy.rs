@@ -23,9 +23,10 @@ const MAY_DEPEND: [(&str, &[&str]); 15] = [
     ("deid", &["fhir"]),
     ("oauth", &["fhir", "domain"]),
     ("vault", &["fhir", "domain"]),
+    ("webauthn", &[]),
     ("ledger", &[]),
     ("store", &["fhir", "domain", "ledger", "vault"]),
-    ("server", &["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "ledger", "store"]),
+    ("server", &["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "webauthn", "ledger", "store"]),
     (
         "hilum",
         &[
@@ -51,7 +52,7 @@ const MAY_DEPEND: [(&str, &[&str]); 15] = [
 ];
 
 /// No runtime, sockets, files, environment, clock or global random source.
-const PURE: [&str; 8] = ["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "ledger"];
+const PURE: [&str; 9] = ["fhir", "domain", "policy", "orgpolicy", "deid", "oauth", "vault", "webauthn", "ledger"];
 const FORBIDDEN_IN_PURE: [&str; 13] = [
     "std::fs",
     "std::net",
