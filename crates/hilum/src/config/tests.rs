@@ -239,6 +239,9 @@ fn a_patient_rule_binds_the_person_once_as_a_value() {
     ] {
         let text = with_people().replace("Patient?general-practitioner={fhirUser}", rule);
         assert_eq!(parse(&text, folder.path(), no_environment()).is_ok(), fits, "{rule}");
+    }
+}
+
 /// S4-08: a relying party is a name; an address would fail in every browser, and only when somebody enrols.
 #[test]
 fn the_pages_are_at_a_name() {
