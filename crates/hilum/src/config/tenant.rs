@@ -41,6 +41,7 @@ pub fn read(
     let upstream = section
         .required_section("upstream", "{ fhir = \"https://ehr.example/fhir\", auth = { kind = \"none\" } }")
         .and_then(|s| upstream(&s, folder, outbound));
+    let client_ca = section.text("client_ca").and_then(|at| reference::file(section, &at, folder));
     section.finish();
     Some(TenantSettings {
         id: id?,
@@ -49,7 +50,7 @@ pub fn read(
         upstream: upstream?,
         people: PeopleSettings::default(),
         ehr: None,
-        client_ca: None,
+        client_ca,
     })
 }
 
