@@ -228,7 +228,11 @@ impl Service {
         now: Millis,
     ) -> Result<Caller, NotAuthenticated> {
         let assertion = oauth::assertion::read(assertion.as_bytes()).map_err(|_| "assertion malformed")?;
-        let integration = match registered(tenant, snapshot, assertion.client(), now) {
+        let known = registered(tenant, snapshot, assertion.client(), now).and_then(|integration| {
+            let fits = integration.auth.method == AuthMethod::PrivateKeyJwt;
+            if fits { Ok(integration) } else { Err("an assertion is not its method".into()) }
+        });
+        let integration = match known {
             Ok(integration) => integration,
             Err(why) => {
                 if let Some(keys) = &self.clients.nobody {

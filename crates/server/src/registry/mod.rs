@@ -3,6 +3,7 @@
 //! One way in: every change is written to the store, numbered by its feed, and read back by the same poll that sees the
 //! changes of other processes, before the API answers. So one code path builds what decisions look at.
 
+mod addresses;
 pub(crate) mod api;
 mod canonical;
 mod digest;

@@ -15,8 +15,6 @@ use super::snapshot::Snapshot;
 
 /// Shortest token life that leaves an agent time to work.
 const TOKEN_SECONDS_MIN: u32 = 30;
-/// Most redirect URIs.
-const REDIRECTS_MAX: usize = 10;
 /// Longest justification, purpose or reason.
 const TEXT_MAX: usize = 2_000;
 /// Oldest evidence that proves a relationship.
@@ -36,18 +34,7 @@ pub(crate) fn integration(integration: &Integration, now: Millis) -> Vec<String>
             out.push(says.into());
         }
     }
-    if integration.redirect_uris.len() > REDIRECTS_MAX {
-        out.push(format!("`redirect_uris` has more than {REDIRECTS_MAX} entries"));
-    }
-    for uri in &integration.redirect_uris {
-        // Compared as text later, so there is nothing here to normalise (RFC 9700 §4.1.3).
-        let fits = uri.parse::<http::Uri>().is_ok_and(|parsed| {
-            parsed.scheme_str() == Some("https") && parsed.host().is_some_and(|host| !host.is_empty())
-        });
-        if !fits || uri.contains(['*', '#', '@']) || uri.len() > 500 {
-            out.push(format!("`redirect_uris`: `{uri}` must be an exact https URL without `*`, `#` and `@`"));
-        }
-    }
+    out.extend(super::addresses::mistakes(integration));
     out
 }
 
