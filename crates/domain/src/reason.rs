@@ -88,6 +88,8 @@ pub enum Reason {
     DeIdentified,
     /// A bulk export was asked for by one who may not have it, or in a form that nobody is offered (S1-13).
     ExportRefused,
+    /// The person has a passkey, so a passphrase no longer signs them in.
+    PasskeyRequired,
 }
 
 impl Reason {
@@ -137,6 +139,7 @@ impl Reason {
             Self::RoleRefused => "role-refused",
             Self::DeIdentified => "de-identified",
             Self::ExportRefused => "export-refused",
+            Self::PasskeyRequired => "passkey-required",
         }
     }
 }

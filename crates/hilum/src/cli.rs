@@ -40,23 +40,25 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// How the program ends.
     pub exit: Exit,
+    /// The gate's code for why, if it gave one; empty otherwise.
+    pub reason: String,
     says: String,
 }
 
 impl Failure {
     /// Refused or failed.
     pub fn failed(says: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, says: says.into() }
+        Self { exit: Exit::Failed, reason: String::new(), says: says.into() }
     }
 
     /// The configuration is wrong.
     pub fn configuration(says: impl Into<String>) -> Self {
-        Self { exit: Exit::Configuration, says: says.into() }
+        Self { exit: Exit::Configuration, reason: String::new(), says: says.into() }
     }
 
     /// The command line is wrong.
     pub fn usage(says: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, says: says.into() }
+        Self { exit: Exit::Usage, reason: String::new(), says: says.into() }
     }
 }
 
@@ -114,7 +116,9 @@ pub enum Command {
     /// Check the configuration, and prove what the upstream filters by
     Check(check::Check),
     /// Sign in; the session ends after 15 minutes idle
-    #[command(after_help = "Example:  hilum login dana@mercy.example")]
+    #[command(
+        after_help = "Examples:  hilum login dana@mercy.example\n           hilum login dana@mercy.example --browser    with a passkey"
+    )]
     Login(person::Login),
     /// Sign out
     Logout,

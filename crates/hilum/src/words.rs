@@ -30,6 +30,9 @@ pub fn alert(code: &str) -> &'static str {
         }
         "client-of-another-tenant" => "an integration of another tenant was presented here",
         "assertion-replayed" => "a client assertion came a second time; it may have been stolen, so ask for a new key",
+        "passkey-copied" => {
+            "a passkey's counter went back: it may have been copied; the sign-in was refused, so remove that passkey (`hilum person passkey-remove`)"
+        }
         "patient-budget-spent" => {
             "the distinct patients of an hour or a day are used up; more are refused until it is over"
         }
@@ -108,6 +111,9 @@ pub fn reason(code: &str) -> &'static str {
         "export-refused" => {
             "a bulk export was asked for by one who may not have it (S1-13); ask the integration's owners why"
         }
+        "passkey-required" => {
+            "a passphrase was used by somebody who has a passkey (S4-08); if it was not them, it is known to others"
+        }
         "too-costly" => "answering would have taken more steps than one request may",
         _ => "",
     }
@@ -162,6 +168,7 @@ mod tests {
             Reason::RoleRefused,
             Reason::DeIdentified,
             Reason::ExportRefused,
+            Reason::PasskeyRequired,
         ] {
             assert!(!super::reason(known.code()).is_empty(), "{}", known.code());
             assert!(!super::alert(known.code()).is_empty(), "{}", known.code());

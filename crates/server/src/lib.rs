@@ -5,6 +5,7 @@ pub mod audit;
 pub mod authorize;
 pub mod broker;
 pub mod clock;
+pub mod console;
 pub mod error;
 pub mod gate;
 pub mod hex;

@@ -258,6 +258,8 @@ pub struct Settings {
     pub public: ListenSettings,
     /// `/api/v1`, `/healthz`, `/readyz`, `/metrics`.
     pub admin: ListenSettings,
+    /// Where people's browsers find the admin listener (passkeys are bound to it); `None`: `http://localhost:PORT` if it is on loopback.
+    pub admin_url: Option<String>,
     /// `sqlite:PATH` or `postgres://…`.
     pub store_url: String,
     /// Folder of the ledger.

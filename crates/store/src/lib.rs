@@ -9,6 +9,8 @@ mod exports;
 mod feed;
 mod finder;
 mod keys;
+mod logins;
+mod passkeys;
 mod people;
 mod purge;
 mod registry;
@@ -27,6 +29,8 @@ pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
 pub use feed::{FeedEntry, FeedKind};
 pub use keys::WrappedKey;
+pub use logins::{ConsoleSession, LoginRequest, LoginState, Means, Took};
+pub use passkeys::{AddPasskeyRefusal, Ceremony, CeremonyKind, Passkey, PasskeyGone};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use registry::{
     ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PolicyRow, PutApproval, PutIntegration,
@@ -78,12 +82,14 @@ const SQLITE: Migrations = &[
     (2, "policy", include_str!("../migrations/sqlite/0002_policy.sql")),
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
     (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
+    (6, "passkey", include_str!("../migrations/sqlite/0006_passkey.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "policy", include_str!("../migrations/postgres/0002_policy.sql")),
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
     (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
+    (6, "passkey", include_str!("../migrations/postgres/0006_passkey.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

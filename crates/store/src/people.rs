@@ -99,8 +99,9 @@ const ROLES_OF: Statement<1> =
     Statement::new("SELECT person, tenant, role FROM role_grant WHERE person = $1 ORDER BY tenant, role");
 const DISABLE: Statement<2> =
     Statement::new("UPDATE person SET disabled_at = $2, revision = revision + 1 WHERE id = $1 RETURNING id");
+const END_CONSOLE: Statement<1> = Statement::new("DELETE FROM console_session WHERE person = $1");
 const END_TOKENS: Statement<1> = Statement::new("DELETE FROM api_token WHERE person = $1");
-const ADD_TOKEN: Statement<4> =
+pub(crate) const ADD_TOKEN: Statement<4> =
     Statement::new("INSERT INTO api_token (hash, person, created_at, used_at, expires_at) VALUES ($1, $2, $3, $3, $4)");
 const USE_TOKEN: Statement<3> = Statement::new(
     "UPDATE api_token SET used_at = $2
@@ -165,6 +166,13 @@ async fn add(tx: &mut Tx, person: &NewPerson, by: &str, at: Millis) -> Result<Re
         }
     }
     Ok(Ok(()))
+}
+
+/// Signs a person out wherever they are signed in.
+pub(crate) async fn end_everywhere(tx: &mut Tx, person: &PersonId) -> Result<(), StoreError> {
+    tx.run(END_TOKENS, [Bind::Text(person.as_str())]).await?;
+    tx.run(END_CONSOLE, [Bind::Text(person.as_str())]).await?;
+    Ok(())
 }
 
 async fn grant(tx: &mut Tx, person: &PersonId, role: &RoleGrant, by: &str, at: Millis) -> Result<bool, StoreError> {
@@ -271,14 +279,14 @@ impl Store {
         rows.first().map(|row| row.text(0)).transpose()
     }
 
-    /// Replaces a passphrase hash and ends the person's API tokens.
+    /// Replaces a passphrase hash and ends the person's API tokens and sessions on pages.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails or there is no such person.
     pub async fn put_credential(&self, id: &PersonId, hash: &str, at: Millis) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         tx.run(PUT_CREDENTIAL, [Bind::Text(id.as_str()), Bind::Text(hash), Bind::Int(at)]).await?;
-        tx.run(END_TOKENS, [Bind::Text(id.as_str())]).await?;
+        end_everywhere(&mut tx, id).await?;
         tx.commit().await
     }
 
@@ -320,7 +328,7 @@ impl Store {
         Ok(gone)
     }
 
-    /// Switches an account off (its API tokens end at once) or on (`None`); `false` when there is no such person.
+    /// Switches an account off (its API tokens and sessions on pages end at once) or on (`None`); `false` when there is no such person.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -328,7 +336,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let found = tx.row(DISABLE, [Bind::Text(id.as_str()), Bind::MaybeInt(disabled_at)]).await?.is_some();
         if disabled_at.is_some() {
-            tx.run(END_TOKENS, [Bind::Text(id.as_str())]).await?;
+            end_everywhere(&mut tx, id).await?;
         }
         tx.commit().await?;
         Ok(found)

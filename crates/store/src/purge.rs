@@ -29,6 +29,15 @@ const SESSIONS: Statement<2> =
     Statement::new("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)");
 const EXPORTS: Statement<2> =
     Statement::new("DELETE FROM export_job WHERE id IN (SELECT id FROM export_job WHERE expires_at < $1 LIMIT $2)");
+const CEREMONIES: Statement<2> = Statement::new(
+    "DELETE FROM ceremony WHERE challenge IN (SELECT challenge FROM ceremony WHERE expires_at < $1 LIMIT $2)",
+);
+const CONSOLE: Statement<2> = Statement::new(
+    "DELETE FROM console_session WHERE hash IN (SELECT hash FROM console_session WHERE expires_at < $1 LIMIT $2)",
+);
+const LOGINS: Statement<2> = Statement::new(
+    "DELETE FROM login_request WHERE id IN (SELECT id FROM login_request WHERE expires_at < $1 LIMIT $2)",
+);
 const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
@@ -57,6 +66,9 @@ impl Store {
             (TOKENS, EXPIRED_KEPT),
             (SESSIONS, SESSION_KEPT),
             (EXPORTS, EXPIRED_KEPT),
+            (CEREMONIES, EXPIRED_KEPT),
+            (CONSOLE, EXPIRED_KEPT),
+            (LOGINS, EXPIRED_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),
             (ENDED, EXPIRED_KEPT),

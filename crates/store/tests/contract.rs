@@ -13,6 +13,8 @@
 mod exports;
 #[path = "contract/groups.rs"]
 mod groups;
+#[path = "contract/passkeys.rs"]
+mod passkeys;
 #[path = "contract/people.rs"]
 mod people;
 #[path = "contract/registry.rs"]

@@ -183,11 +183,11 @@ fn problem(status: StatusCode, value: &Value, signed_in: bool, path: &str) -> Fa
     // Signing in is no way out of a wrong passphrase or a credential that is used up.
     match path {
         _ if status != StatusCode::UNAUTHORIZED => {}
-        "/login" | "/init" => {}
+        "/login" | "/init" | "/login/token" => {}
         _ if signed_in => says.push_str("\nsign in again with `hilum login PERSON`"),
         _ => says = "not signed in: sign in with `hilum login PERSON`".into(),
     }
-    Failure::failed(says)
+    Failure { reason: text("reason"), ..Failure::failed(says) }
 }
 
 /// The rows of a listing: an array, or an object that holds one under `items` or `records`.

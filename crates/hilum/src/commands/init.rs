@@ -152,6 +152,7 @@ public_url = "http://{listen}"       # as clients see it; https://… once tls i
 
 [admin]
 listen = "{admin}"
+# public_url = "https://gate-admin.mercy.example"   # where browsers find it; passkeys are bound to this name [default: localhost]
 
 [store]
 url = "sqlite:data/hilum.db"

@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod audit;
+mod browser;
 pub mod check;
 pub mod client;
 pub mod deid;

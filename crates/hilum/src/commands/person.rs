@@ -4,15 +4,22 @@ use clap::{Subcommand, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::browser;
 use super::client::{Client, items, secret, segment};
 use crate::cli::{Exit, Failure};
 use crate::output::{self, Cell, Format};
+
+/// The gate's word for: there is a passkey, so the passphrase is not enough.
+const PASSKEY_REQUIRED: &str = "passkey-required";
 
 /// What `hilum login` was told.
 #[derive(Debug, clap::Args)]
 pub struct Login {
     /// Who, e.g. dana@mercy.example; the passphrase is asked for, or read from standard input
     pub person: String,
+    /// Sign in on a page of the gate instead, with a passkey; so does whoever has one and sends their passphrase
+    #[arg(long)]
+    pub browser: bool,
 }
 
 /// Roles as the command line writes them.
@@ -81,13 +88,33 @@ pub enum Person {
         /// Who
         id: String,
     },
+    /// List somebody's passkeys
+    Passkeys {
+        /// Who
+        id: String,
+    },
+    /// Take somebody's lost passkey away; after their last one the passphrase signs in again, until they enrol another
+    PasskeyRemove {
+        /// Who
+        id: String,
+        /// Which, from `hilum person passkeys`
+        passkey: String,
+    },
 }
 
 /// Signs in and keeps the session in the login file.
 pub async fn login(client: &Client, login: Login) -> Result<Exit, Failure> {
-    let passphrase = secret("passphrase")?;
-    let body = json!({ "person": login.person, "passphrase": passphrase }).to_string();
-    let answer = client.call_as(Method::POST, "/login", Some(("application/json", body)), None).await?;
+    let answer = if login.browser {
+        browser::sign_in(client, &login.person).await?
+    } else {
+        let passphrase = secret("passphrase")?;
+        let body = json!({ "person": login.person, "passphrase": passphrase }).to_string();
+        match client.call_as(Method::POST, "/login", Some(("application/json", body)), None).await {
+            // Only whoever knows the passphrase learns that there is a passkey.
+            Err(failure) if failure.reason == PASSKEY_REQUIRED => browser::sign_in(client, &login.person).await?,
+            answer => answer?,
+        }
+    };
     let token =
         answer.get("token").and_then(Value::as_str).ok_or_else(|| Failure::failed("the gate sent no session"))?;
     client.remember(Some(token))?;
@@ -138,6 +165,20 @@ pub async fn run(client: &Client, command: Person, format: Format) -> Result<Exi
         }
         Person::Grant { id, role } => change(client, &id, "grant", role, format).await?,
         Person::Revoke { id, role } => change(client, &id, "revoke", role, format).await?,
+        Person::Passkeys { id } => {
+            let columns = [
+                ("ID", Cell::At("/id")),
+                ("NAME", Cell::At("/name")),
+                ("ADDED (UTC)", Cell::Time("/created_at")),
+                ("LAST USED (UTC)", Cell::Time("/used_at")),
+            ];
+            let passkeys = client.get(&format!("/people/{}/passkeys", segment(&id))).await?;
+            output::rows(format, &columns, &items(&passkeys));
+        }
+        Person::PasskeyRemove { id, passkey } => {
+            let path = format!("/people/{}/passkeys/{}/remove", segment(&id), segment(&passkey));
+            output::object(format, &client.post(&path, &json!({})).await?);
+        }
         Person::Disable { id } => {
             output::object(format, &client.post(&format!("/people/{}/disable", segment(&id)), &json!({})).await?);
         }

@@ -141,7 +141,8 @@ fn whole(root: &Section<'_, '_>, folder: &Path) -> Option<Config> {
         settings: Settings {
             host: server.public_url.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned()),
             public: server.listen,
-            admin: admin?,
+            admin_url: admin.as_ref()?.url.clone(),
+            admin: admin?.listen,
             store_url: store?,
             spool_dir: ledger.as_ref()?.with_file_name("spool"),
             ledger_dir: ledger?,
@@ -178,17 +179,42 @@ fn server(section: &Section<'_, '_>, folder: &Path) -> Option<ServerPart> {
     Some(ServerPart { listen, public_url: public_url?, node: node.map_or_else(|| "node-1".into(), |at| at.value) })
 }
 
-/// `[admin]`: `listen`, `tls`; by default on loopback.
-fn admin(section: Option<&Section<'_, '_>>, folder: &Path) -> Option<ListenSettings> {
+struct AdminPart {
+    listen: ListenSettings,
+    url: Option<String>,
+}
+
+/// `[admin]`: `listen`, `public_url`, `tls`; by default on loopback.
+fn admin(section: Option<&Section<'_, '_>>, folder: &Path) -> Option<AdminPart> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8444);
-    let Some(section) = section else { return Some(ListenSettings { listen: default, tls: None }) };
+    let Some(section) = section else {
+        return Some(AdminPart { listen: ListenSettings { listen: default, tls: None }, url: None });
+    };
     let listen = match section.text("listen") {
         Some(at) => address(section, &at),
         None => Some(default),
     };
+    // Absent is fine; there and wrong is not.
+    let url = section.text("public_url").map(|at| admin_url(section, &at));
     let tls = tls(section, folder);
     section.finish();
-    listen_settings(section, listen?, tls, "admin")
+    let listen = listen_settings(section, listen?, tls, "admin")?;
+    Some(AdminPart { listen, url: url.map_or(Some(None), |url| url.map(Some))? })
+}
+
+/// Where browsers find the admin listener. Passkeys are bound to the name in it.
+fn admin_url(section: &Section<'_, '_>, at: &At<String>) -> Option<String> {
+    let origin = server::console::Origin::parse(&at.value);
+    if origin.is_none() {
+        section.mistake_at(
+            at,
+            format!(
+                "`{}` must be https://NAME[:PORT], or http://localhost[:PORT], without a path: passkeys are bound to a name, and browsers take no address for one (write localhost for 127.0.0.1)",
+                at.value
+            ),
+        );
+    }
+    origin.map(|origin| origin.url().to_owned())
 }
 
 fn listen_settings(

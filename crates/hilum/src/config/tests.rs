@@ -239,5 +239,23 @@ fn a_patient_rule_binds_the_person_once_as_a_value() {
     ] {
         let text = with_people().replace("Patient?general-practitioner={fhirUser}", rule);
         assert_eq!(parse(&text, folder.path(), no_environment()).is_ok(), fits, "{rule}");
+
+/// S4-08: a relying party is a name; an address would fail in every browser, and only when somebody enrols.
+#[test]
+fn the_pages_are_at_a_name() {
+    let folder = folder();
+    let with = |url: &str| {
+        let text = format!("{GOOD}\n").replace("[store]", &format!("[admin]\npublic_url = \"{url}\"\n[store]"));
+        parse(&text, folder.path(), no_environment()).map(|config| config.settings.admin_url)
+    };
+    assert_eq!(parse(GOOD, folder.path(), no_environment()).unwrap().settings.admin_url, None);
+    for url in ["https://gate-admin.mercy.example", "http://localhost:8444"] {
+        assert_eq!(with(url).unwrap().as_deref(), Some(url));
+    }
+    for url in
+        ["http://127.0.0.1:8444", "https://10.0.0.5", "http://gate.example", "https://gate.example/console", "gate"]
+    {
+        let mistakes = with(url).unwrap_err();
+        assert!(mistakes[0].line == 6 && mistakes[0].what.contains("bound to a name"), "{url}: {mistakes:?}");
     }
 }

@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::authorize::{self, Authorize};
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::console::Origin;
 use crate::gate::{Gate, GateBody};
 use crate::keys::KeyRing;
 use crate::listen::{ListenError, Listener};
@@ -138,12 +139,24 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     let admin = Listener::bind(&settings.admin).await?;
     let address = |listener: &Listener, asked: SocketAddr| listener.address().unwrap_or(asked);
     let (public_at, admin_at) = (address(&public, settings.public.listen), address(&admin, settings.admin.listen));
+    if let Some(origin) = console_origin(settings.admin_url.as_deref(), admin_at) {
+        parts.registry.serve_console(origin);
+    }
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(serve_public(public, Arc::clone(&parts.gate), authorize.router(), stopped.clone())),
         tokio::spawn(serve_admin(admin, parts.clone(), stopped)),
     ];
     Ok(Running { public: public_at, admin: admin_at, parts, stop, tasks })
+}
+
+/// Where the pages are: as configured, or on this machine. Browsers take no address for passkeys, but they take `localhost`.
+fn console_origin(configured: Option<&str>, admin: SocketAddr) -> Option<Origin> {
+    match configured {
+        Some(url) => Origin::parse(url),
+        None if admin.ip().is_loopback() => Origin::parse(&format!("http://localhost:{}", admin.port())),
+        None => None,
+    }
 }
 
 type PublicBody = Either<GateBody, Body>;

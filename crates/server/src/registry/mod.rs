@@ -3,12 +3,13 @@
 //! One way in: every change is written to the store, numbered by its feed, and read back by the same poll that sees the
 //! changes of other processes, before the API answers. So one code path builds what decisions look at.
 
-mod api;
+pub(crate) mod api;
 mod canonical;
 mod digest;
 mod ended;
+pub(crate) mod entry;
 mod jwks;
-mod people;
+pub(crate) mod people;
 mod plan;
 mod policies;
 mod profiles;
@@ -17,7 +18,7 @@ mod rules;
 mod snapshot;
 #[cfg(test)]
 mod tests;
-mod trail;
+pub(crate) mod trail;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,12 +33,14 @@ use store::{Change, ChangeRefusal, FeedKind, FilterRow, FilterState, Store, Stor
 
 use crate::audit::Audit;
 use crate::clock::Clock;
+use crate::console::Origin;
 use crate::keys::{KeyError, KeyRing};
 use crate::settings::TenantSettings;
 pub use digest::{role_digest, subject as approval_digest};
 use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
 pub use people::{INIT_LIFE, credential_hash};
+pub(crate) use plan::outcome as outcome_of;
 use snapshot::Mark;
 pub use snapshot::{Snapshot, Standing};
 use trail::{Deed, Trail};
@@ -94,6 +97,10 @@ struct Inner {
     /// Keys changed that could not be read yet.
     keys_behind: AtomicBool,
     passphrases: Passphrases,
+    /// Command lines that asked to be signed in by way of a page.
+    asked: entry::Asked,
+    /// Where the pages are; unset, there are none.
+    console: std::sync::OnceLock<Origin>,
     /// One poll at a time; whoever waits for it finds its work done.
     polling: tokio::sync::Mutex<()>,
     /// One change at a time in this process: planned and written against the same snapshot.
@@ -152,6 +159,8 @@ impl Registry {
             marks: parking_lot::Mutex::default(),
             keys_behind: AtomicBool::new(false),
             passphrases: Passphrases::default(),
+            asked: entry::Asked::default(),
+            console: std::sync::OnceLock::new(),
             polling: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -297,9 +306,44 @@ impl Registry {
         self.0.keys_behind.store(matches!(done, Err(KeyError::Store(_))), Ordering::SeqCst);
     }
 
-    /// The API's routes, for the admin listener.
+    /// The API's routes and the pages, for the admin listener.
     pub fn admin_router(&self) -> axum::Router {
-        api::router(self.clone())
+        api::router(self.clone()).merge(crate::console::router(self.clone()))
+    }
+
+    /// Says where the pages are, once the listener is known; only the first call counts.
+    pub fn serve_console(&self, origin: Origin) {
+        let _ = self.0.console.set(origin);
+    }
+
+    /// Where the pages are.
+    pub(crate) fn console_origin(&self) -> Option<&Origin> {
+        self.0.console.get()
+    }
+
+    /// The store, for the pages.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> domain::Millis {
+        self.0.clock.now()
+    }
+
+    /// The way to the ledger, for the pages.
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.0.trail
+    }
+
+    /// The ledger itself, for alerts.
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
+    }
+
+    /// Whether one more attempt to get in gets a record of its own.
+    pub(crate) fn worth_a_record(&self) -> bool {
+        self.0.passphrases.worth_a_record(self.0.clock.now())
     }
 
     /// Writes a planned change and reads it back.

@@ -12,6 +12,7 @@ use super::read::{Body, Fields, show_time};
 use super::visit::{Attempt, Visit};
 use super::{Answer, created, ok, shapes};
 use crate::registry::Registry;
+use crate::registry::entry::Entry;
 use crate::registry::people::{TOKEN_IDLE, TOKEN_LIFE, credential_hash, new_secret, passphrase_mistake};
 use crate::registry::trail::Deed;
 
@@ -93,7 +94,7 @@ pub(super) fn both_duties(id: &PersonId) -> ApiError {
 }
 
 /// A refusal that is recorded as an attempt to get in.
-fn attempted(why: ApiError, person: Option<PersonId>) -> Response {
+pub(super) fn attempted(why: ApiError, person: Option<PersonId>) -> Response {
     let mut response = why.into_response();
     response.extensions_mut().insert(Attempt(person));
     response
@@ -147,36 +148,33 @@ pub(super) async fn login(State(registry): State<Registry>, Body(mut fields): Bo
     let (name, passphrase) = (fields.must::<String>("person"), fields.must::<String>("passphrase"));
     let read = name.zip(passphrase);
     let (name, passphrase) = fields.end(read).map_err(ApiError::mistakes)?;
-    let inner = &registry.0;
-    let now = inner.clock.now();
-    let person: Option<PersonId> = name.parse().ok();
-    if let Some(wait) = inner.passphrases.wait(&name, now) {
-        return Ok(attempted(ApiError::slow_down(wait), person));
-    }
-    // An unknown name takes the same path and the same work as a wrong passphrase.
-    let hash = match &person {
-        Some(person) => inner.store.find_credential(person).await?,
-        None => None,
-    };
-    // Counted before it is known how it ends, so that attempts made at once count too.
-    inner.passphrases.note(&name, now, false);
-    let fits = passphrase.len() <= 1_024 && inner.passphrases.verify(&passphrase, hash).await;
-    let person = match (person, fits) {
-        (Some(person), true) => person,
-        (person, _) => {
+    let person = match registry.by_passphrase(&name, &passphrase).await? {
+        Entry::In(person) => person,
+        Entry::Wait(wait, person) => return Ok(attempted(ApiError::slow_down(wait), person)),
+        Entry::Wrong(person) => {
             let why = ApiError::unauthorized(Reason::ClientInvalid, "person and passphrase do not fit");
             return Ok(attempted(why, person));
         }
+        Entry::Passkey(person) => {
+            let says = "you have a passkey, so the passphrase no longer signs you in: `hilum login PERSON --browser`";
+            return Ok(attempted(ApiError::forbidden(Reason::PasskeyRequired, says), Some(person)));
+        }
     };
-    inner.passphrases.note(&name, now, true);
+    let inner = &registry.0;
     let secret = new_secret()?;
+    let now = inner.clock.now();
     let expires_at = now + TOKEN_LIFE;
     let deed = Deed { noun: "api-token", verb: "sign-in", id: person.to_string(), ..Deed::default() };
     let intent = inner.trail.intend(None, &deed).await?;
     inner.store.add_api_token(&credential_hash(&secret), &person, now, expires_at).await?;
     inner.trail.conclude(intent, domain::audit::Outcome::Success, 200, registry.feed()).await?;
+    signed_in(&secret, &person, expires_at)
+}
+
+/// What somebody who got in is told.
+pub(super) fn signed_in(token: &str, person: &PersonId, expires_at: domain::Millis) -> Answer {
     ok(json!({
-        "token": secret,
+        "token": token,
         "person": person,
         "expires_at": show_time(expires_at),
         "idle_seconds": TOKEN_IDLE / 1_000,

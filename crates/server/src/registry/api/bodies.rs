@@ -12,6 +12,20 @@ pub(super) struct LoginBody {
     passphrase: String,
 }
 
+/// `POST /login/requests`.
+#[derive(ToSchema)]
+pub(super) struct AskLoginBody {
+    /// Person id of who will say yes on the page.
+    person: String,
+}
+
+/// `POST /login/token`.
+#[derive(ToSchema)]
+pub(super) struct FetchLoginBody {
+    /// The secret that `POST /login/requests` gave.
+    secret: String,
+}
+
 /// A role in a tenant; without one, in every tenant.
 #[derive(ToSchema)]
 pub(super) struct RoleShape {

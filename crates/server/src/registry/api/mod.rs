@@ -9,7 +9,9 @@ mod bodies;
 mod door;
 mod integrations;
 mod ledger;
+mod logins;
 mod openapi;
+mod passkeys;
 mod people;
 mod policies;
 mod problem;
@@ -31,9 +33,11 @@ use std::collections::BTreeMap;
 
 use super::Registry;
 use problem::ApiError;
+pub(crate) use read::show_time;
 #[cfg(test)]
 pub(super) use read::task_ref;
 pub(super) use visit::Need;
+pub(crate) use visit::address;
 
 const OPERATOR: Need = Need::Role(&[Role::Operator]);
 const OFFICER: Need = Need::Role(&[Role::PrivacyOfficer]);
@@ -69,6 +73,8 @@ pub(super) fn routes() -> Vec<Route> {
     add("GET", "/api/v1/openapi.json", Public, "openapi", "show", "This document", get(openapi::show));
     add("POST", "/api/v1/init", Public, "person", "initialise", "Use the single-use credential of `hilum init` to create the first people", post(accounts::initialise));
     add("POST", "/api/v1/login", Public, "api-token", "sign-in", "Sign in with person id and passphrase; the token ends after 15 minutes idle or 8 hours", post(accounts::login));
+    add("POST", "/api/v1/login/requests", Public, "login-request", "ask", "Sign a command line in by way of a page: gives a code to compare, the page's address, and a secret to ask with", post(logins::ask));
+    add("POST", "/api/v1/login/token", Public, "login-request", "fetch", "The token of a command line's sign-in, once, when the person has said yes on the page; 202 until then", post(logins::fetch));
     add("POST", "/api/v1/logout", Person, "api-token", "sign-out", "Sign out", post(accounts::logout));
     add("GET", "/api/v1/me", Person, "person", "me", "Who is signed in", get(accounts::me));
     add("POST", "/api/v1/me/passphrase", Person, "person", "passphrase", "Change one's own passphrase; every token ends", post(accounts::passphrase));
@@ -84,6 +90,8 @@ pub(super) fn routes() -> Vec<Route> {
     add("POST", "/api/v1/people/{id}/revoke", EITHER, "role", "revoke", "Take a role away", post(people::revoke));
     add("POST", "/api/v1/people/{id}/disable", EITHER, "person", "disable", "Switch an account off; its tokens end at once", post(people::disable));
     add("POST", "/api/v1/people/{id}/enable", EITHER, "person", "enable", "Switch an account on again", post(people::enable));
+    add("GET", "/api/v1/people/{id}/passkeys", ANY, "passkey", "list", "Somebody's passkeys", get(passkeys::list));
+    add("POST", "/api/v1/people/{id}/passkeys/{passkey}/remove", EITHER, "passkey", "remove", "Take somebody's lost passkey away and sign them out; after the last one their passphrase works again", post(passkeys::remove));
 
     add("GET", "/api/v1/tenants/{tenant}", ANY, "tenant", "show", "One tenant", get(tenants::show));
     add("GET", "/api/v1/tenants/{tenant}/integrations", ANY, "integration", "list", "Integrations", get(integrations::list));

@@ -34,6 +34,8 @@ pub(in crate::registry) fn document() -> OpenApi {
         .schema_from::<shapes::FilterShape>()
         .schema_from::<shapes::LineShape>()
         .schema_from::<bodies::LoginBody>()
+        .schema_from::<bodies::AskLoginBody>()
+        .schema_from::<bodies::FetchLoginBody>()
         .schema_from::<bodies::RoleShape>()
         .schema_from::<bodies::NewPersonBody>()
         .schema_from::<bodies::InitBody>()
@@ -81,6 +83,8 @@ fn shape(route: &Route) -> Option<&'static str> {
 fn body(route: &Route) -> Option<RequestBody> {
     let name = match (route.noun, route.verb) {
         ("api-token", "sign-in") => "LoginBody",
+        ("login-request", "ask") => "AskLoginBody",
+        ("login-request", "fetch") => "FetchLoginBody",
         ("person", "initialise") => "InitBody",
         ("person", "passphrase") => "PassphraseBody",
         ("person", "create") => "NewPersonBody",

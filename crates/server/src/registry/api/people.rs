@@ -124,7 +124,7 @@ async fn role(
     Ok((row, grant))
 }
 
-fn not_oneself(visit: &Visit, row: &PersonRow) -> Result<(), ApiError> {
+pub(super) fn not_oneself(visit: &Visit, row: &PersonRow) -> Result<(), ApiError> {
     if visit.caller.person == row.person.id {
         return Err(ApiError::forbidden(
             Reason::SelfApproval,
@@ -134,7 +134,7 @@ fn not_oneself(visit: &Visit, row: &PersonRow) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn may_manage(registry: &Registry, visit: &Visit, grants: &[RoleGrant]) -> Result<(), ApiError> {
+pub(super) async fn may_manage(registry: &Registry, visit: &Visit, grants: &[RoleGrant]) -> Result<(), ApiError> {
     for grant in grants {
         let place = grant.tenant.as_ref();
         let caller = &visit.caller;
@@ -164,7 +164,7 @@ async fn has_officer(registry: &Registry, grant: &RoleGrant) -> Result<bool, Api
     }))
 }
 
-async fn find(registry: &Registry, id: &str) -> Result<PersonRow, ApiError> {
+pub(super) async fn find(registry: &Registry, id: &str) -> Result<PersonRow, ApiError> {
     let id: PersonId = id.parse().map_err(|_| nobody())?;
     registry.0.store.find_person(&id).await?.ok_or_else(nobody)
 }

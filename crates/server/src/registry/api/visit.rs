@@ -81,6 +81,11 @@ fn param(params: &RawPathParams, name: &str) -> Option<String> {
     params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
+/// The address of a peer; a request that came by no listener has none.
+pub(crate) fn address(peer: Option<Peer>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
 /// Lets a request in, or records why not.
 pub(super) async fn enter(
     State((registry, route)): State<(Registry, Route)>,
@@ -88,7 +93,7 @@ pub(super) async fn enter(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let peer = address(request.extensions().get::<Peer>().copied());
     let path: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
     let (caller, response) = match admit(&registry, &route, &params, request.headers()).await {
         Ok(None) => (None, next.run(request).await),

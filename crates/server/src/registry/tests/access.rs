@@ -19,7 +19,11 @@ const CALLERS: [(&str, Held); 6] = [
 ];
 
 fn concrete(path: &str) -> String {
-    let path = path.replace("{tenant}", "mercy").replace("{id}", "nobody@x").replace("{name}", "scheduling");
+    let path = path
+        .replace("{tenant}", "mercy")
+        .replace("{id}", "nobody@x")
+        .replace("{name}", "scheduling")
+        .replace("{passkey}", "0");
     path.replace("{version}", "9").replace("{node}", "n").replace("{index}", "0")
 }
 
@@ -68,7 +72,10 @@ async fn every_route_but_the_public_ones_is_401_without_a_token() {
             bench.call("nobody-at-all@x", route.method, path.strip_prefix("/api/v1").unwrap(), "{}").await;
         assert_eq!((status, problem["reason"].as_str()), (StatusCode::UNAUTHORIZED, Some("token-invalid")));
     }
-    assert_eq!(public, ["/api/v1/openapi.json", "/api/v1/init", "/api/v1/login"]);
+    assert_eq!(
+        public,
+        ["/api/v1/openapi.json", "/api/v1/init", "/api/v1/login", "/api/v1/login/requests", "/api/v1/login/token",]
+    );
 }
 
 #[tokio::test]
@@ -83,8 +90,9 @@ async fn the_openapi_document_describes_every_route() {
             let route =
                 api::routes().into_iter().find(|route| route.path == path && route.method.eq_ignore_ascii_case(method));
             let route = route.unwrap_or_else(|| panic!("{method} {path}"));
-            let takes_nothing = ["logout", "disable", "enable", "rotate"].iter().any(|last| path.ends_with(last))
-                || path.ends_with("/sessions/{id}/end");
+            let takes_nothing =
+                ["logout", "disable", "enable", "rotate", "remove"].iter().any(|last| path.ends_with(last))
+                    || path.ends_with("/sessions/{id}/end");
             assert_eq!(operation["requestBody"].is_null(), method == "get" || takes_nothing, "{method} {path}");
             assert_eq!(operation["security"].is_null(), route.need == api::Need::Public, "{path}");
         }
