@@ -8,6 +8,7 @@ mod error;
 mod exports;
 mod feed;
 mod finder;
+mod identities;
 mod keys;
 mod logins;
 mod passkeys;
@@ -27,9 +28,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
+pub use identities::{ProviderCeremony, ProviderSignIn, Roles};
 pub use feed::{FeedEntry, FeedKind};
 pub use keys::WrappedKey;
-pub use logins::{ConsoleSession, LoginRequest, LoginState, Means, Took};
+pub use logins::{ANYBODY, ConsoleSession, LoginRequest, LoginState, Means, Took};
 pub use passkeys::{AddPasskeyRefusal, Ceremony, CeremonyKind, Passkey, PasskeyGone};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use registry::{
@@ -83,6 +85,7 @@ const SQLITE: Migrations = &[
     (3, "role", include_str!("../migrations/sqlite/0003_role.sql")),
     (4, "export", include_str!("../migrations/sqlite/0004_export.sql")),
     (6, "passkey", include_str!("../migrations/sqlite/0006_passkey.sql")),
+    (9, "identity", include_str!("../migrations/sqlite/0009_identity.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
@@ -90,6 +93,7 @@ const POSTGRES: Migrations = &[
     (3, "role", include_str!("../migrations/postgres/0003_role.sql")),
     (4, "export", include_str!("../migrations/postgres/0004_export.sql")),
     (6, "passkey", include_str!("../migrations/postgres/0006_passkey.sql")),
+    (9, "identity", include_str!("../migrations/postgres/0009_identity.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {
