@@ -14,6 +14,7 @@ pub(crate) mod people;
 mod plan;
 mod policies;
 mod profiles;
+pub(crate) mod providers;
 mod roles;
 mod rules;
 mod snapshot;
@@ -40,6 +41,7 @@ use crate::settings::TenantSettings;
 pub use digest::{role_digest, subject as approval_digest};
 use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
+pub use providers::AdminProvider;
 pub use people::{INIT_LIFE, credential_hash};
 pub(crate) use plan::outcome as outcome_of;
 use snapshot::Mark;
@@ -104,6 +106,8 @@ struct Inner {
     asked: entry::Asked,
     /// Where the pages are; unset, there are none.
     console: std::sync::OnceLock<Origin>,
+    /// Where people of the administration sign in; unset, by passkey and passphrase alone.
+    providers: std::sync::OnceLock<Vec<AdminProvider>>,
     /// One poll at a time; whoever waits for it finds its work done.
     polling: tokio::sync::Mutex<()>,
     /// One change at a time in this process: planned and written against the same snapshot.
@@ -165,6 +169,7 @@ impl Registry {
             passphrases: Passphrases::default(),
             asked: entry::Asked::default(),
             console: std::sync::OnceLock::new(),
+            providers: std::sync::OnceLock::new(),
             polling: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -334,6 +339,11 @@ impl Registry {
     /// The store, for the pages.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The keys, for what the pages seal.
+    pub(crate) fn keys(&self) -> Option<&KeyRing> {
+        self.0.keys.as_ref()
     }
 
     /// Now.

@@ -141,6 +141,7 @@ impl Gate {
             public: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls },
             admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
             admin_url: None,
+            admin_identity: None,
             store_url: format!("sqlite:{}", folder.path().join("hilum.db").display()),
             ledger_dir: folder.path().join("ledger"),
             spool_dir: folder.path().join("spool"),
