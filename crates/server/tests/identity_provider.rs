@@ -194,8 +194,8 @@ async fn people_sign_in_at_a_real_provider() {
         let anew = Wish { prompt: Some(Prompt::Login), ..Wish::default() };
         assert!(sign_in(&ours, &mut browser, anew, Some("login=ada&password=correct+horse")).await.is_ok());
 
-        let patient = sign_in(&ours, &mut Browser::new(), Wish::default(), Some("login=pat&password=battery+staple"));
-        let patient = patient.await.unwrap();
+        let (mut browser, typed) = (Browser::new(), Some("login=pat&password=battery+staple"));
+        let patient = sign_in(&ours, &mut browser, Wish::default(), typed).await.unwrap();
         assert_eq!((patient.patient.unwrap().as_str(), patient.fhir_user, patient.roles.len()), ("p-1", None, 0));
 
         let url = ours.logout_url(&patient.id_token_hint, "http://127.0.0.1:9/out", "st").await.unwrap();

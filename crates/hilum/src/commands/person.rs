@@ -119,7 +119,8 @@ pub async fn login(client: &Client, login: Login) -> Result<Exit, Failure> {
     let token =
         answer.get("token").and_then(Value::as_str).ok_or_else(|| Failure::failed("the gate sent no session"))?;
     client.remember(Some(token))?;
-    output::note(&format!("signed in as {}", login.person));
+    let person = answer.get("person").and_then(Value::as_str).or(login.person.as_deref()).unwrap_or_default();
+    output::note(&format!("signed in as {person}"));
     Ok(Exit::Done)
 }
 

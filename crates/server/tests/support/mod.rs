@@ -368,6 +368,7 @@ impl Gate {
         let _ = self.store().apply(&change, NOW).await.unwrap().unwrap();
         let expires_at = self.clock.now() + 900_000;
         let issue = store::Issue {
+            person: None,
             assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
             ticket: None,
             session: store::NewSession {
