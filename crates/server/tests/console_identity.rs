@@ -42,7 +42,13 @@ impl Stage {
 
     /// To the provider: what it was asked.
     async fn begin(&self, browser: &mut Browser<'_>, request: &str) -> BTreeMap<String, String> {
-        let (_, page) = browser.get(&if request.is_empty() { "/console/sign-in".to_owned() } else { format!("/console/sign-in?request={request}") }).await;
+        let (_, page) = browser
+            .get(&if request.is_empty() {
+                "/console/sign-in".to_owned()
+            } else {
+                format!("/console/sign-in?request={request}")
+            })
+            .await;
         assert!(page.contains("Sign in at Mercy sign-in"), "{page}");
         let (status, page) = browser.form("/console/sign-in/provider", &[("place", ""), ("request", request)]).await;
         assert_eq!(status, StatusCode::OK, "{page}");
@@ -224,7 +230,10 @@ async fn s4_03_it_ends_idle_in_all_and_at_sign_out() {
     assert_eq!(stage.sign_in(&mut browser, "ada", &["hilum-ops"]).await.0, StatusCode::SEE_OTHER);
     browser.get("/console/passkeys").await;
     let (_, page) = browser.form("/console/sign-out", &[]).await;
-    assert!(page.contains("sign out there too") && page.contains(&format!("{}/logout?", stage.provider.issuer)), "{page}");
+    assert!(
+        page.contains("sign out there too") && page.contains(&format!("{}/logout?", stage.provider.issuer)),
+        "{page}"
+    );
     assert_eq!(browser.get("/console/passkeys").await.0, StatusCode::SEE_OTHER);
 }
 

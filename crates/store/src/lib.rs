@@ -31,12 +31,12 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
-pub use identities::{ProviderCeremony, ProviderSignIn, Roles};
 pub use feed::{FeedEntry, FeedKind};
 pub use grants::{GrantClaim, GrantRow};
+pub use identities::{ProviderCeremony, ProviderSignIn, Roles};
 pub use keys::WrappedKey;
-pub use once::{NewOnce, OnceKind, Taken};
 pub use logins::{ANYBODY, ConsoleSession, LoginRequest, LoginState, Means, Took};
+pub use once::{NewOnce, OnceKind, Taken};
 pub use passkeys::{AddPasskeyRefusal, Ceremony, CeremonyKind, Passkey, PasskeyGone};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use person_sessions::{

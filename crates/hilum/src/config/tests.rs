@@ -176,7 +176,8 @@ fn the_administration_may_have_an_identity_provider_of_its_own() {
     let config = parse(&text, folder.path(), no_environment()).unwrap();
     assert_eq!(config.settings.admin_identity.unwrap().client_id, "hilum-admin");
     assert!(parse(GOOD, folder.path(), no_environment()).unwrap().settings.admin_identity.is_none());
-    let wrong = text.replace("https://login.example", "http://login.example").replace("file:idp.pem", "hunter2-hunter2");
+    let wrong =
+        text.replace("https://login.example", "http://login.example").replace("file:idp.pem", "hunter2-hunter2");
     let mistakes = parse(&wrong, folder.path(), no_environment()).unwrap_err();
     assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
     assert!(!format!("{mistakes:?}").contains("hunter2"), "S0-01");

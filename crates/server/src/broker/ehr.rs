@@ -125,14 +125,6 @@ pub struct EhrPending {
     endpoints: EhrEndpoints,
 }
 
-impl EhrPending {
-    /// `state`: by which a pending launch may be found again.
-    #[must_use]
-    pub fn state(&self) -> &str {
-        &self.state
-    }
-}
-
 impl std::fmt::Debug for EhrPending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EhrPending([sealed])")

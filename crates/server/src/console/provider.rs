@@ -117,7 +117,9 @@ async fn open(
     };
     if let Some(why) = person.roles_refused {
         registry.roles_refused(&person, why);
-        return Err(refused("Your account would ask and approve at once, so it may do nothing here. Ask who manages it."));
+        return Err(refused(
+            "Your account would ask and approve at once, so it may do nothing here. Ask who manages it.",
+        ));
     }
     if person.roles.is_empty() {
         return Err(refused("Your account has no role here. Ask who manages it."));
@@ -140,7 +142,11 @@ async fn open(
         noun: "console-session",
         verb: "sign-in",
         id: id.to_string(),
-        note: format!("{says_who}, roles {} in {}", roles.join(" "), provider.tenant.as_ref().map_or("every tenant", |t| t.as_str())),
+        note: format!(
+            "{says_who}, roles {} in {}",
+            roles.join(" "),
+            provider.tenant.as_ref().map_or("every tenant", |t| t.as_str())
+        ),
         peer: Some(visitor.peer),
         ..Deed::default()
     };
@@ -196,7 +202,9 @@ pub(super) async fn back_channel(State(registry): State<Registry>, body: axum::b
             note: format!("by the identity provider {issuer}"),
             ..Deed::default()
         };
-        let Ok(intent) = registry.trail().intend(None, &deed).await else { return answer(StatusCode::SERVICE_UNAVAILABLE) };
+        let Ok(intent) = registry.trail().intend(None, &deed).await else {
+            return answer(StatusCode::SERVICE_UNAVAILABLE);
+        };
         let ended = registry.store().end_provider_sign_ins(issuer, end.subject.as_deref(), end.sid.as_deref()).await;
         let (outcome, status) = match &ended {
             Ok(_) => (Outcome::Success, StatusCode::OK),

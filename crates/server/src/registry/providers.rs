@@ -77,7 +77,8 @@ impl Registry {
     pub(crate) fn roles_refused(&self, person: &SignedIn, why: RolesRefused) {
         let RolesRefused::Conflict = why;
         if let Some(audit) = &self.0.audit {
-            let text = "an identity provider's claims name somebody operator and privacy officer at once; they got no role";
+            let text =
+                "an identity provider's claims name somebody operator and privacy officer at once; they got no role";
             let attributes =
                 vec![("issuer".to_owned(), person.issuer.clone()), ("subject".to_owned(), person.subject.clone())];
             audit.alert_soon(SYSTEM, CONFLICT, text, Phi { attributes, ..Phi::default() });
@@ -88,7 +89,8 @@ impl Registry {
 /// Names for the account of this subject, best first: the subject as the provider writes it where that fits the grammar, else by hash.
 fn names(issuer: &str, subject: &str) -> Vec<PersonId> {
     let host = issuer.split_once("://").map_or("", |(_, rest)| rest).split(['/', ':']).next().unwrap_or_default();
-    let fits = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+    let fits =
+        |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'));
     let host = if !host.is_empty() && host.len() <= PART_MAX && fits(host) { host } else { "identity-provider" };
     // Length before text: no issuer and subject are another pair when written together.
     let whole = format!("{}:{issuer}{subject}", issuer.len());

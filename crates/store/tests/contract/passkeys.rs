@@ -171,8 +171,10 @@ async fn a_command_line_is_answered_once_by_its_person_and_takes_one_token() {
             assert!(store.ask_login(&request, &[byte; 32], NOW, over).await.unwrap());
             request.id
         };
-        let take = async |byte: u8, at: i64| store.take_login(&[byte; 32], &[byte + 100; 32], at, at + MINUTE).await.unwrap();
-        let answer = async |id: &str, by: &PersonId, state, at| store.answer_login(id, by, state, &[0; 32], at).await.unwrap();
+        let take =
+            async |byte: u8, at: i64| store.take_login(&[byte; 32], &[byte + 100; 32], at, at + MINUTE).await.unwrap();
+        let answer =
+            async |id: &str, by: &PersonId, state, at| store.answer_login(id, by, state, &[0; 32], at).await.unwrap();
         let one = ask(1, "olga@x").await;
         assert_eq!(take(1, NOW).await, Took::Nothing, "not granted");
         assert!(!answer(&one, &pia, LoginState::Granted, NOW).await, "somebody else");
