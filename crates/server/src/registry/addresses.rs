@@ -86,10 +86,12 @@ fn page(text: &str, test: bool) -> Result<(), &'static str> {
 fn origin(text: &str, test: bool) -> Result<(), &'static str> {
     let says = "must be an origin such as https://app.example, without a path or a default port, in small letters";
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
-    let spelt = !authority.contains(['/', '?'])
-        && !authority.bytes().any(|byte| byte.is_ascii_uppercase())
-        && !(text.starts_with("https:") && authority.ends_with(":443"))
-        && !(text.starts_with("http:") && authority.ends_with(":80"));
+    let default_port = match text.split_once("://") {
+        Some(("https", authority)) => authority.ends_with(":443"),
+        Some((_, authority)) => authority.ends_with(":80"),
+        None => true,
+    };
+    let spelt = !default_port && !authority.contains(|c: char| matches!(c, '/' | '?') || c.is_ascii_uppercase());
     match reached(text) {
         Some(Reached::Https) if spelt => Ok(()),
         Some(Reached::Loopback | Reached::Localhost) if spelt && test => Ok(()),
