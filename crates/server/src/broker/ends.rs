@@ -14,7 +14,7 @@ use store::{GrantClaim, GrantRow, SessionRow, StoreError};
 use tokio::sync::watch;
 
 use super::Broker;
-use super::ehr::{GrantState, Revocation, Revocations, UpstreamGrant};
+use super::granted::{GrantState, Revocation, Revocations, UpstreamGrant};
 use super::grants::Grants;
 use crate::audit::{Audit, Lane, RecordError};
 use crate::authorize::SESSION_PATIENT;

@@ -17,7 +17,8 @@ use store::{GrantClaim, GrantRow, Store, StoreError};
 use zeroize::Zeroizing;
 
 use super::Broker;
-use super::ehr::{Ehr, GrantState, NotRefreshed, UpstreamGrant};
+use super::ehr::Ehr;
+use super::granted::{GrantState, NotRefreshed, UpstreamGrant};
 use crate::clock::Clock;
 use crate::keys::{KeyError, KeyRing};
 

@@ -9,6 +9,7 @@ mod client_keys;
 mod ehr;
 mod ends;
 mod export;
+mod granted;
 mod grants;
 mod key_file;
 mod list;
@@ -25,10 +26,9 @@ pub use self::check::{CheckReport, FilterProof, FilterVerdict, IfMatch, Page};
 pub use self::client_keys::ClientKeys;
 pub(crate) use self::client_keys::{acceptable, life};
 use self::ehr::Ehr;
-pub use self::ehr::{
-    EhrBegun, EhrLaunched, EhrPending, EhrRefused, GrantState, Revocation, Revocations, UpstreamGrant,
-};
+pub use self::ehr::{EhrBegun, EhrLaunched, EhrPending, EhrRefused};
 pub use self::export::{Begun, ExportFileBody, ExportStatus};
+pub use self::granted::{GrantState, Revocation, Revocations, UpstreamGrant};
 use self::grants::Grants;
 pub use self::grants::HoldGrantError;
 pub(crate) use self::key_file::KeyFile;
