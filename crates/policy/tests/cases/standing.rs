@@ -1,8 +1,9 @@
 //! What must hold before a request is even looked at, and clauses that grant nothing (b.17).
 
-use domain::{ApprovalStatus, Class, IntegrationStatus, Reason, Subject};
+use domain::{ApprovalStatus, Class, IntegrationStatus, LaunchKind, Reason, Subject};
 use fhir::ResourceType;
-use testkit::world::{NOW, World};
+use policy::Authority;
+use testkit::world::{NOW, World, answer, released};
 
 use crate::fixture::*;
 
@@ -99,4 +100,28 @@ fn sc_13_a_query_that_cannot_be_evaluated_grants_nothing() {
 #[test]
 fn metadata_is_not_asked_of_the_upstream() {
     assert_eq!(reason(&World::new(KOBS), "metadata"), Reason::NotSupported);
+}
+
+/// DESIGN, step 5: no fallback.
+#[test]
+fn a_session_that_the_ehr_launched_is_permitted_nothing_by_the_tenants_token() {
+    for (launch, own) in [
+        (LaunchKind::Ticket, false),
+        (LaunchKind::Relationship, false),
+        (LaunchKind::Standalone, false),
+        (LaunchKind::Ehr, true),
+    ] {
+        let mut world = World::new(KOBS);
+        world.session.launch = launch;
+        let authority = if own { Authority::Session(world.session.id) } else { Authority::Tenant };
+        let consents = policy::ask_consents(&world.rules, &world.session, NOW).unwrap();
+        assert_eq!(consents.authority(), authority, "{launch:?}");
+        for target in ["Observation/O1", "Observation?code=1"] {
+            let permit = world.permit(target);
+            assert_eq!(permit.authority(), authority, "{launch:?} {target}");
+            let told = released(policy::verify(permit.answered(answer(401, b"{}")), &mut |_| None));
+            let expected = if own { (401, Reason::UpstreamTokenGone) } else { (502, Reason::UpstreamBroken) };
+            assert_eq!((told.status(), told.reason()), (expected.0, Some(expected.1)), "{launch:?} {target}");
+        }
+    }
 }

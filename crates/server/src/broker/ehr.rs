@@ -104,12 +104,18 @@ pub enum EhrRefused {
 }
 
 /// A launch that has begun: where the browser goes, and what is kept until it comes back.
-#[derive(Debug)]
 pub struct EhrBegun {
     /// The EHR's authorization endpoint, with our request.
     pub url: String,
     /// To be kept sealed, bound to this browser, and used once.
     pub pending: EhrPending,
+}
+
+/// Its URL holds `state` and the EHR's launch handle.
+impl std::fmt::Debug for EhrBegun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EhrBegun([sealed])")
+    }
 }
 
 /// What is kept of a launch between its two steps.

@@ -202,9 +202,9 @@ impl Answer {
                 if body.is_empty() && large.is_none() {
                     headers.remove(CONTENT_TYPE);
                 }
-                // The EHR has ended what the session had of it (RFC 6750 §3).
+                // The EHR has ended what the session had of it: told like any other end of a session.
                 if status == StatusCode::UNAUTHORIZED {
-                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+                    challenge(headers, told, &Refusal::new(Reason::UpstreamTokenGone, ""));
                 }
                 for (name, value) in [(ETAG, etag), (LAST_MODIFIED, last_modified), (LOCATION, location)] {
                     if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
@@ -217,10 +217,7 @@ impl Answer {
                 };
             }
             Inner::Refused(refusal) => {
-                let challenge = refusal.challenge(told.scheme, told.metadata);
-                if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
-                    headers.insert(WWW_AUTHENTICATE, challenge);
-                }
+                challenge(headers, told, &refusal);
                 if let Some(allow) = refusal.allow {
                     headers.insert(ALLOW, HeaderValue::from_static(allow));
                 }
@@ -252,6 +249,13 @@ impl Answer {
             }
         }
         response
+    }
+}
+
+fn challenge(headers: &mut http::HeaderMap, told: &Told<'_>, refusal: &Refusal) {
+    let challenge = refusal.challenge(told.scheme, told.metadata);
+    if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
 }
 

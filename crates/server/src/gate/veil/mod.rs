@@ -97,7 +97,7 @@ fn in_fixed_words(reason: Reason, status: StatusCode) -> &'static str {
         Reason::PageInvalid => "the page link is not valid; start the search again",
         Reason::TooCostly => "this would take too much; ask for less at once",
         Reason::Policy => "the policies of this organisation do not allow this",
-        Reason::SessionEnded | Reason::IntegrationInactive | Reason::ApprovalMissing => {
+        Reason::SessionEnded | Reason::IntegrationInactive | Reason::ApprovalMissing | Reason::UpstreamTokenGone => {
             "the session has ended; start a new one"
         }
         _ => match status {
