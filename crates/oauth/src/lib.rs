@@ -4,6 +4,7 @@
 
 pub mod assertion;
 pub mod authorization;
+pub mod b2b;
 pub mod choice;
 pub mod details;
 pub mod discovery;

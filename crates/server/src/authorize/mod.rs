@@ -4,6 +4,7 @@
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
 mod alarm;
+mod b2b;
 mod begin;
 mod bind;
 mod browser;
