@@ -134,7 +134,8 @@ impl World {
             audit.clone(),
             broker,
             clock.clone(),
-        );
+        )
+        .unwrap();
         let (launcher, agent, other, stranger) = (Key::new(), Key::new(), Key::new(), Key::new());
         let world = Self {
             router: authorize.router(),

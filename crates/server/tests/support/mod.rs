@@ -370,6 +370,7 @@ impl Gate {
         let issue = store::Issue {
             assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
             ticket: None,
+            person: None,
             session: store::NewSession {
                 id: SessionId(tag),
                 tenant: integration.tenant.clone(),
