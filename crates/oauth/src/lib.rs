@@ -21,6 +21,7 @@ pub mod jwk;
 pub mod logout_token;
 pub mod pkce;
 mod proof;
+pub mod registration;
 pub mod request;
 pub mod scope;
 pub mod token;
