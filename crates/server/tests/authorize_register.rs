@@ -100,7 +100,10 @@ impl Desk {
     async fn records(&self) -> Vec<RecordView> {
         let kinds = vec![Kind::RegistryChange];
         let filter = Filter { tenant: Some("mercy".into()), kinds, limit: 1_000, ..Filter::default() };
-        self.audit.search(filter, PhiAccess::Open).await.unwrap().records
+        let mut records = self.audit.search(filter, PhiAccess::Open).await.unwrap().records;
+        // The start of registry and keys is on record too.
+        records.retain(|record| record.object == "registration");
+        records
     }
 }
 
