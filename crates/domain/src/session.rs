@@ -98,6 +98,24 @@ pub struct Actor {
     /// The organisation it acts for, a URI.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub organization_id: String,
+    /// The same by name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub organization_name: String,
+}
+
+impl Actor {
+    /// What is known of it, by the names it has in tokens; empty members are absent.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("fhirUser", &self.fhir_user),
+            ("iss", &self.iss),
+            ("organization_id", &self.organization_id),
+            ("organization_name", &self.organization_name),
+            ("sub", &self.sub),
+            ("subject_role", &self.subject_role),
+        ];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.as_str()))
+    }
 }
 
 /// What a verified access token says of its session; liveness is looked up apart.

@@ -32,7 +32,8 @@ pub struct Offers {
 
 impl Offers {
     /// Whether any session starts with a person.
-    fn people(self) -> bool {
+    #[must_use]
+    pub fn people(self) -> bool {
         self.standalone || self.ehr
     }
 }
@@ -77,6 +78,7 @@ fn common(endpoints: &Endpoints, offers: Offers, scopes: &[String]) -> Value {
         for (name, value) in [
             ("authorization_endpoint", json!(endpoints.oauth("authorize"))),
             ("pushed_authorization_request_endpoint", json!(endpoints.oauth("par"))),
+            ("registration_endpoint", json!(endpoints.oauth("register"))),
             ("management_endpoint", json!(endpoints.oauth("grants"))),
             ("response_types_supported", json!(["code"])),
             ("response_modes_supported", json!(["query"])),
@@ -200,5 +202,6 @@ fn neg_003_the_documents_agree() {
         assert_eq!(capable("launch-ehr"), offers.ehr, "DISC-19");
         assert_eq!(capable("launch-standalone"), offers.standalone, "DISC-19");
         assert_eq!(smart.get("authorization_endpoint").is_some(), offers.people(), "DISC-05");
+        assert_eq!(smart.get("registration_endpoint").is_some(), offers.people(), "DC-01");
     }
 }

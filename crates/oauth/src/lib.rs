@@ -4,6 +4,7 @@
 
 pub mod assertion;
 pub mod authorization;
+pub mod b2b;
 pub mod choice;
 pub mod details;
 pub mod discovery;
@@ -20,6 +21,7 @@ pub mod jwk;
 pub mod logout_token;
 pub mod pkce;
 mod proof;
+pub mod registration;
 pub mod request;
 pub mod scope;
 pub mod token;

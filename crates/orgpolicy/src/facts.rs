@@ -6,8 +6,10 @@ use core::net::IpAddr;
 use std::str::FromStr;
 
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
-use domain::{Class, Environment, IntegrationId, Millis, TaskRef, TenantId};
+use domain::{Class, Environment, IntegrationId, LaunchKind, Millis, TaskRef, TenantId};
 use fhir::ResourceType;
+
+use crate::reads::OPTIONAL;
 
 /// Who asks: an integration, in its tenant.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,6 +132,18 @@ pub struct Human {
     pub mfa: Option<bool>,
 }
 
+/// Whom the agent acts for, as far as that is known: the person who signed in, or whom the agent itself says it acts for.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// The person, as their identity provider or the agent names them.
+    pub sub: Option<String>,
+    /// The person's role.
+    pub role: Option<String>,
+    /// The organisation, a URI.
+    pub organization: Option<String>,
+}
+
 /// What stays the same as long as a session lives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SessionFacts {
@@ -141,10 +155,14 @@ pub struct SessionFacts {
     pub purpose_of_use: String,
     /// Who keeps it to its patient.
     pub binding: Binding,
+    /// Whether the token is bound to a key its holder proves to have.
+    pub bound: bool,
     /// What established the patient; `None` if that is not known.
     pub relationship: Option<Relationship>,
     /// The human behind the agent; `None` if there is none or nobody knows.
     pub person: Option<Human>,
+    /// Whom the agent acts for.
+    pub actor: Principal,
 }
 
 /// What differs from request to request.
@@ -180,9 +198,17 @@ type Fields = Vec<(String, RestrictedExpression)>;
 
 impl SessionFacts {
     /// Which of the optional attributes nobody knows; in the order of [`crate::reads::OPTIONAL`].
-    pub(crate) fn unknown(&self) -> [bool; 3] {
+    pub(crate) fn unknown(&self) -> [bool; OPTIONAL.len()] {
         let mfa = self.person.as_ref().and_then(|person| person.mfa);
-        [self.relationship.is_none(), self.person.is_none(), mfa.is_none()]
+        let Principal { sub, role, organization } = &self.actor;
+        [
+            self.relationship.is_none(),
+            self.person.is_none(),
+            mfa.is_none(),
+            sub.is_none(),
+            role.is_none(),
+            organization.is_none(),
+        ]
     }
 
     fn expression(&self) -> Result<RestrictedExpression, Unfit> {
@@ -192,7 +218,12 @@ impl SessionFacts {
             ("task_version".to_owned(), RestrictedExpression::new_long(self.task.version.into())),
             text("purpose_of_use", &self.purpose_of_use),
             one_of("binding", "Binding", self.binding.name())?,
+            ("bound".to_owned(), RestrictedExpression::new_bool(self.bound)),
         ];
+        let Principal { sub, role, organization } = &self.actor;
+        let actor = [("sub", sub), ("role", role), ("organization", organization)];
+        let actor = actor.into_iter().filter_map(|(name, value)| Some(text(name, value.as_ref()?))).collect();
+        fields.push(("actor".to_owned(), record(actor)?));
         if let Some(relationship) = self.relationship {
             fields.push(one_of("relationship", "Relationship", relationship.name())?);
         }
@@ -285,6 +316,18 @@ impl Binding {
 }
 
 impl Relationship {
+    /// What a launch established; an export has no patient.
+    #[must_use]
+    pub fn of(launch: LaunchKind) -> Option<Self> {
+        match launch {
+            LaunchKind::Ehr => Some(Self::EhrLaunch),
+            LaunchKind::Standalone => Some(Self::Standalone),
+            LaunchKind::Ticket => Some(Self::Ticket),
+            LaunchKind::Relationship => Some(Self::Rule),
+            LaunchKind::Export => None,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::EhrLaunch => "ehr-launch",

@@ -16,6 +16,8 @@ const KNOWN_MAX: usize = 100_000;
 pub struct Key {
     /// The session.
     pub session: SessionId,
+    /// Whether the token asked with is bound to a key: tokens of one session may differ in that.
+    pub bound: bool,
     /// What is done.
     pub action: Action,
     /// To what.

@@ -14,7 +14,7 @@ mod problem;
 mod reads;
 mod slice;
 
-pub use facts::{Action, Agent, Binding, Human, InvalidAction, Relationship, RequestFacts, SessionFacts};
+pub use facts::{Action, Agent, Binding, Human, InvalidAction, Principal, Relationship, RequestFacts, SessionFacts};
 pub use known::{Key, Known};
 pub use outcome::{Outcome, Part, Why};
 pub use policies::{DEFAULT_TEXT, Effect, POLICIES_MAX, Policies, PolicyInfo, SCHEMA_TEXT, TEXT_BYTES_MAX};

@@ -28,7 +28,14 @@ impl Stability {
 }
 
 /// Attributes that may be unknown, by their path.
-pub(crate) const OPTIONAL: [&str; 3] = ["session.relationship", "session.person", "session.person.mfa"];
+pub(crate) const OPTIONAL: [&str; 6] = [
+    "session.relationship",
+    "session.person",
+    "session.person.mfa",
+    "session.actor.sub",
+    "session.actor.role",
+    "session.actor.organization",
+];
 
 /// What of `context` is read; a use of it that cannot be followed reads everything.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -131,5 +138,8 @@ fn a_use_that_cannot_be_followed_reads_everything() {
     let has = |left: &str, name: &str| of(&format!(r#"{{"has":{{"left":{left},"attr":"{name}"}}}}"#));
     assert_eq!(has(session, "person").optional().collect::<Vec<_>>(), [1], "who asks for a person needs no `mfa`");
     assert_eq!(has(session, "task").optional().count(), 0);
-    assert_eq!(of(session).optional().count(), 3, "a whole session holds them all");
+    let actor = format!(r#"{{".":{{"left":{session},"attr":"actor"}}}}"#);
+    assert_eq!(has(&actor, "role").optional().collect::<Vec<_>>(), [4], "one may be known without the others");
+    assert_eq!(of(&actor).optional().collect::<Vec<_>>(), [3, 4, 5]);
+    assert_eq!(of(session).optional().count(), OPTIONAL.len(), "a whole session holds them all");
 }

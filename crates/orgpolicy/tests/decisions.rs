@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use common::{agent, decide, parse, request, session};
 use domain::{Class, Environment, TaskRef};
-use orgpolicy::{Action, Agent, Binding, DEFAULT_TEXT, Human, Outcome, Relationship, RequestFacts, SessionFacts, Why};
+use orgpolicy::{
+    Action, Agent, Binding, DEFAULT_TEXT, Human, Outcome, Principal, Relationship, RequestFacts, SessionFacts, Why,
+};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -20,6 +22,9 @@ when { principal.environment == Environment::"production" }
 when { context.session.task == "scheduling" && context.session.task_version == 2 }
 when { context.session.purpose_of_use == "HOPERAT" && context.session.binding == Binding::"ehr-enforced" }
 when { context.session has relationship && context.session.relationship == Relationship::"ticket" }
+when { context.session.bound && context.session.actor has sub && context.session.actor.sub == "lee" }
+when { context.session.actor has role && context.session.actor.role == "nurse" }
+when { context.session.actor has organization && context.session.actor.organization == "https://mercy.example" }
 when { context.session has person.mfa && context.session.person.id == "dana@mercy.example" && context.session.person.mfa }
 when { context.request.hour == 11 && context.request.weekday == 3 };
 @id("not-from-there")
@@ -35,11 +40,21 @@ struct Case {
     kind: &'static str,
 }
 
+fn known(sub: Option<&str>, role: Option<&str>, organization: Option<&str>) -> Principal {
+    Principal {
+        sub: sub.map(str::to_owned),
+        role: role.map(str::to_owned),
+        organization: organization.map(str::to_owned),
+    }
+}
+
 fn fits() -> Case {
     let mut session = session();
     session.binding = Binding::EhrEnforced;
     session.relationship = Some(Relationship::Ticket);
     session.person = Some(Human { id: "dana@mercy.example".to_owned(), mfa: Some(true) });
+    session.bound = true;
+    session.actor = known(Some("lee"), Some("nurse"), Some("https://mercy.example"));
     Case { agent: agent(), session, request: request(), action: Action::Read, kind: "Observation" }
 }
 
@@ -52,7 +67,7 @@ fn outcome(text: &str, case: &Case) -> Outcome {
 fn each_attribute_alone_flips_the_decision() {
     assert_eq!(outcome(NARROW, &fits()), Outcome::Allow { policies: vec!["narrow".to_owned()] });
     type Flip = fn(&mut Case);
-    let flips: [(&str, Flip); 16] = [
+    let flips: [(&str, Flip); 23] = [
         ("tenant", |case| case.agent.tenant = "other".parse().unwrap()),
         ("integration", |case| case.agent.integration = "scheduler-2".parse().unwrap()),
         ("class", |case| case.agent.class = Class::PatientApp),
@@ -66,6 +81,13 @@ fn each_attribute_alone_flips_the_decision() {
         ("person", |case| case.session.person = None),
         ("mfa", |case| case.session.person.as_mut().unwrap().mfa = Some(false)),
         ("no mfa", |case| case.session.person.as_mut().unwrap().mfa = None),
+        ("bound", |case| case.session.bound = false),
+        ("sub", |case| case.session.actor.sub = Some("mallory".to_owned())),
+        ("no sub", |case| case.session.actor.sub = None),
+        ("role", |case| case.session.actor.role = Some("clerk".to_owned())),
+        ("no role", |case| case.session.actor.role = None),
+        ("organization", |case| case.session.actor.organization = Some("https://other.example".to_owned())),
+        ("no organization", |case| case.session.actor.organization = None),
         ("action", |case| case.action = Action::Search),
         ("type", |case| case.kind = "Condition"),
         ("time", |case| case.request.at += 3_600_000),
@@ -124,6 +146,21 @@ fn a_forbid_that_reads_what_nobody_knows_forbids() {
         (&asked, &agent(), session(), false),
     ] {
         assert_eq!(decide(text, agent, &session, "read", "Patient").allows(), allows, "{text}\n{session:?}");
+    }
+}
+
+#[test]
+fn ud_12_a_forbid_that_reads_for_whom_forbids_while_nobody_knows() {
+    let others = format!(
+        "{PERMIT}@id(\"ours\") forbid (principal, action, resource) \
+         unless {{ context.session.actor has organization && context.session.actor.organization == \"https://mercy.example\" }};"
+    );
+    for (organization, allows) in
+        [(Some("https://mercy.example"), true), (Some("https://other.example"), false), (None, false)]
+    {
+        // The others are unknown throughout, which does not matter to who does not read them.
+        let session = SessionFacts { actor: known(None, None, organization), ..session() };
+        assert_eq!(decide(&others, &agent(), &session, "read", "Patient").allows(), allows, "{organization:?}");
     }
 }
 

@@ -17,6 +17,7 @@ mod passkeys;
 mod people;
 mod person_sessions;
 mod purge;
+mod registrations;
 mod registry;
 mod roles;
 mod sessions;
@@ -42,6 +43,7 @@ pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
 pub use person_sessions::{
     FoundRefresh, NewPersonSession, NewRefresh, NewSignIn, PersonSession, REUSE_GRACE, Refresh, RefreshRefusal,
 };
+pub use registrations::{NewRegistration, RegistrationLimits, RegistrationRow, RegistrationState};
 pub use registry::{
     ApprovalRow, Change, ChangeRefusal, FilterRow, FilterState, IntegrationRow, PolicyRow, PutApproval, PutIntegration,
     PutPolicy, RegistryRows, Thumbprint,
@@ -95,6 +97,7 @@ const SQLITE: Migrations = &[
     (5, "person_session", include_str!("../migrations/sqlite/0005_person_session.sql")),
     (6, "passkey", include_str!("../migrations/sqlite/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/sqlite/0007_upstream_grant.sql")),
+    (8, "registration_request", include_str!("../migrations/sqlite/0008_registration_request.sql")),
     (9, "identity", include_str!("../migrations/sqlite/0009_identity.sql")),
 ];
 const POSTGRES: Migrations = &[
@@ -105,6 +108,7 @@ const POSTGRES: Migrations = &[
     (5, "person_session", include_str!("../migrations/postgres/0005_person_session.sql")),
     (6, "passkey", include_str!("../migrations/postgres/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/postgres/0007_upstream_grant.sql")),
+    (8, "registration_request", include_str!("../migrations/postgres/0008_registration_request.sql")),
     (9, "identity", include_str!("../migrations/postgres/0009_identity.sql")),
 ];
 

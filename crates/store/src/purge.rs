@@ -58,6 +58,10 @@ const PROVIDER_CEREMONIES: Statement<2> = Statement::new(
 const PROVIDER: Statement<2> = Statement::new(
     "DELETE FROM provider_sign_in WHERE hash IN (SELECT hash FROM provider_sign_in WHERE expires_at < $1 LIMIT $2)",
 );
+const REGISTRATIONS: Statement<2> = Statement::new(
+    "DELETE FROM registration_request WHERE id IN
+       (SELECT id FROM registration_request WHERE expires_at < $1 LIMIT $2)",
+);
 const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
@@ -95,6 +99,7 @@ impl Store {
             (LOGINS, EXPIRED_KEPT),
             (PROVIDER_CEREMONIES, EXPIRED_KEPT),
             (PROVIDER, EXPIRED_KEPT),
+            (REGISTRATIONS, EXPIRED_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),
             (ENDED, EXPIRED_KEPT),

@@ -6,6 +6,7 @@ use domain::{Approval, ApprovalStatus, Environment, Integration, IntegrationStat
 use crate::engine::{Bind, Row, Statement, Tx};
 use crate::feed::{self, FeedKind};
 use crate::grants;
+use crate::registrations;
 use crate::roles::{self, PutRole, RoleRow};
 use crate::{Store, StoreError};
 
@@ -350,6 +351,7 @@ impl Store {
                 return Ok(Err(ChangeRefusal::Stale(id.to_owned())));
             }
             grants::over_before(&mut tx, &put.integration, at).await?;
+            registrations::close(&mut tx, &put.integration.tenant, &put.integration.id, at).await?;
             for thumbprint in &put.thumbprints {
                 if !claim(&mut tx, thumbprint, &put.integration).await? {
                     return Ok(Err(ChangeRefusal::KeyTaken(thumbprint.clone())));

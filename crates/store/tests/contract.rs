@@ -19,6 +19,8 @@ mod groups;
 mod passkeys;
 #[path = "contract/people.rs"]
 mod people;
+#[path = "contract/registrations.rs"]
+mod registrations;
 #[path = "contract/registry.rs"]
 mod registry;
 #[path = "contract/roles.rs"]

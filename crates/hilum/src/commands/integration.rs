@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{Client, items, segment};
+use super::registration::{self, Requests};
 use crate::cli::{Exit, Failure};
 use crate::manifest;
 use crate::output::{self, Cell, Column, Format};
@@ -24,8 +25,19 @@ pub struct Apply {
 /// `hilum integration …`
 #[derive(Debug, Subcommand)]
 pub enum Integration {
-    /// List them
+    /// List them, with those that only ask to be registered
     List,
+    /// What asks to be registered (RFC 7591): list, show or reject it
+    Requests {
+        #[command(subcommand)]
+        command: Option<Requests>,
+    },
+    /// Print the manifest that registers what a request asks for, to be completed and applied
+    #[command(after_help = "Example:  hilum integration adopt asked-0f… > app.toml")]
+    Adopt {
+        /// Its id
+        id: String,
+    },
     /// Show one
     #[command(after_help = "Example:  hilum integration show scheduler-1 -o json")]
     Show {
@@ -72,7 +84,13 @@ pub async fn run(client: &Client, command: Integration, format: Format) -> Resul
     let tenant = client.tenant().await?;
     let base = format!("/tenants/{}/integrations", segment(&tenant));
     match command {
-        Integration::List => output::rows(format, &COLUMNS, &items(&client.get(&base).await?)),
+        Integration::List => {
+            let mut rows = items(&client.get(&base).await?);
+            rows.extend(registration::waiting(client, &tenant).await?);
+            output::rows(format, &COLUMNS, &rows);
+        }
+        Integration::Requests { command } => registration::run(client, &tenant, command, format).await?,
+        Integration::Adopt { id } => registration::adopt(client, &tenant, &id).await?,
         Integration::Show { id } => {
             let integration = client.get(&format!("{base}/{}", segment(&id))).await?;
             match format {

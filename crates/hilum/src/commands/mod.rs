@@ -13,6 +13,7 @@ pub mod integration;
 pub mod key;
 pub mod person;
 pub mod policy;
+pub mod registration;
 pub mod role;
 pub mod serve;
 pub mod session;

@@ -11,8 +11,8 @@ use clap::Subcommand;
 use domain::{Class, Environment, IntegrationId, Millis, TaskName, TaskRef, TenantId};
 use fhir::ResourceType;
 use orgpolicy::{
-    Action, Agent, Binding, DEFAULT_TEXT, Human, Outcome, Policies, Problem, Relationship, RequestFacts, SCHEMA_TEXT,
-    SessionFacts, TEXT_BYTES_MAX,
+    Action, Agent, Binding, DEFAULT_TEXT, Human, Outcome, Policies, Principal, Problem, Relationship, RequestFacts,
+    SCHEMA_TEXT, SessionFacts, TEXT_BYTES_MAX,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -184,6 +184,10 @@ struct Case {
     session: Option<String>,
     #[serde(default)]
     binding: Binding,
+    #[serde(default)]
+    bound: bool,
+    #[serde(default)]
+    actor: Principal,
     relationship: Option<Relationship>,
     person: Option<String>,
     mfa: Option<bool>,
@@ -282,8 +286,10 @@ fn judge(policies: &Policies, case: Case) -> Result<Value, String> {
         task: TaskRef { name: case.task, version: case.task_version },
         purpose_of_use: case.purpose_of_use,
         binding: case.binding,
+        bound: case.bound,
         relationship: case.relationship,
         person: case.person.map(|id| Human { id, mfa: case.mfa }),
+        actor: case.actor,
     };
     let address = case.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let request = RequestFacts { at: at.unwrap_or(NOON), address };

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use domain::{Class, Environment, TaskRef};
-use orgpolicy::{Action, Agent, Binding, Outcome, Policies, RequestFacts, SessionFacts};
+use orgpolicy::{Action, Agent, Binding, Outcome, Policies, Principal, RequestFacts, SessionFacts};
 
 pub fn agent() -> Agent {
     Agent {
@@ -21,8 +21,10 @@ pub fn session() -> SessionFacts {
         task: TaskRef { name: "scheduling".parse().unwrap(), version: 2 },
         purpose_of_use: "HOPERAT".to_owned(),
         binding: Binding::GatewayEnforced,
+        bound: false,
         relationship: None,
         person: None,
+        actor: Principal::default(),
     }
 }
 

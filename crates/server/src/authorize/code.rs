@@ -149,6 +149,7 @@ impl Service {
             details: None,
             evidence: None,
             person: Some(Box::new(FromPerson { code, hash })),
+            b2b: None,
         };
         Ok((launch, granted))
     }

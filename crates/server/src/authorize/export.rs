@@ -42,6 +42,7 @@ impl Service {
             details: None,
             evidence: None,
             person: None,
+            b2b: None,
         })
     }
 }

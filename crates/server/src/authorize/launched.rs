@@ -60,6 +60,7 @@ impl Service {
             details: None,
             evidence: None,
             person: None,
+            b2b: None,
         })
     }
 
@@ -131,6 +132,7 @@ impl Service {
             details: Some(details.clone()),
             evidence: Some(evidence.resource),
             person: None,
+            b2b: None,
             standing,
         })
     }

@@ -4,6 +4,7 @@
 //! cannot be recorded is 503. The rules themselves are in `oauth` and `domain`; this folder brings them the world.
 
 mod alarm;
+mod b2b;
 mod begin;
 mod bind;
 mod browser;
@@ -27,6 +28,7 @@ mod people;
 mod probe;
 mod question;
 mod refresh;
+mod register;
 mod shown;
 mod sign_in;
 mod start;
@@ -237,6 +239,7 @@ impl Authorize {
             .route("/{tenant}/oauth/introspect", post(question::introspect))
             .route("/{tenant}/oauth/launch", post(launch::launch))
             .route("/{tenant}/oauth/par", post(begin::push))
+            .route("/{tenant}/oauth/register", post(register::register))
             .route("/{tenant}/oauth/authorize", get(begin::authorize).post(begin::authorize))
             .route("/{tenant}/oauth/continue", get(consent::proceed))
             .route("/{tenant}/oauth/patient", post(consent::pick))

@@ -12,6 +12,7 @@ use store::{FoundRefresh, NewRefresh, PersonSession, Refresh, RefreshRefusal, Us
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::b2b;
 use super::bind::bind;
 use super::client::{Caller, refused};
 use super::code::{Lasting, clauses};
@@ -57,6 +58,9 @@ impl Service {
             Err(denied) => return Err((denied, used)),
         };
         let failed = |denied: Denied, used: UsedAssertion| (denied.at(&going.standing, &going.patient), used);
+        if let Err(denied) = b2b::said(caller, request).and_then(|said| b2b::suits(said.as_deref(), &going.standing)) {
+            return Err(failed(denied, used));
+        }
         let granted = match narrowed(&going.lasting.scope, request.scope.as_deref()) {
             Ok(granted) => granted,
             Err(denied) => return Err(failed(denied, used)),

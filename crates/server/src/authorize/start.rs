@@ -12,6 +12,7 @@ use oauth::token::AccessClaims;
 use serde_json::{Value, json};
 use store::{Issue, IssueRefusal, NewPersonSession, NewRefresh, NewSession, UsedAssertion};
 
+use super::b2b;
 use super::bind::bind;
 use super::client::Caller;
 use super::code::{FromPerson, Lasting};
@@ -60,7 +61,10 @@ impl Service {
             Ok(confirmation) => confirmation,
             Err(denied) => return Err(failed(denied, used)),
         };
-        session.act = actor(tenant, launch.person.as_deref());
+        session.act = actor(tenant, &launch);
+        if let Err(denied) = b2b::suits(launch.b2b.as_deref(), &launch.standing) {
+            return Err(failed(denied, used));
+        }
         let (ends_at, beside) = match self.beside(tenant, &launch, &session, now) {
             Ok(beside) => beside,
             Err(denied) => return Err(failed(denied, used)),
@@ -116,6 +120,7 @@ impl Service {
         record.phi.attributes.push(("token.jti".into(), session.jti.clone()));
         record.phi.attributes.push(("token.expires_at".into(), session.expires_at.to_string()));
         trace::acting(&mut record, launch.person.as_deref().map(|from| &from.code.person), &session.act);
+        b2b::record(&mut record, launch.b2b.as_deref());
         let input = oauth::token::signing_input(
             signer.kid(),
             &AccessClaims {
@@ -224,11 +229,12 @@ impl Service {
     }
 }
 
-/// Whom a session acts for: its person, or the organisation where none takes part.
-pub(super) fn actor(tenant: &Tenant, from: Option<&FromPerson>) -> Actor {
-    match from {
-        None => Actor { organization_id: tenant.endpoints.issuer.clone(), ..Actor::default() },
-        Some(FromPerson { code, .. }) => actor_of(tenant, &code.person),
+/// Whom a session acts for: the person who signed in; else whom the client's assertion names; else the tenant's organisation.
+fn actor(tenant: &Tenant, launch: &Launch) -> Actor {
+    match (&launch.person, &launch.b2b) {
+        (Some(from), _) => actor_of(tenant, &from.code.person),
+        (None, Some(b2b)) => b2b::actor(&launch.standing.integration.id, b2b),
+        (None, None) => Actor { organization_id: tenant.endpoints.issuer.clone(), ..Actor::default() },
     }
 }
 
@@ -240,6 +246,7 @@ pub(super) fn actor_of(tenant: &Tenant, person: &Person) -> Actor {
         fhir_user: person.fhir_user.as_ref().map(|user| tenant.absolute(user)).unwrap_or_default(),
         subject_role: String::new(),
         organization_id: tenant.endpoints.issuer.clone(),
+        organization_name: String::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use fhir::Id;
 use fhir::params::ParamKind;
 use http::{Request, StatusCode};
 use oauth::authorization::starts_with_person;
+use oauth::b2b::B2b;
 use oauth::details::FhirTask;
 use oauth::grant::{Grant, TokenRequest};
 use oauth::request::TICKET_CHARS;
@@ -22,12 +23,12 @@ use oauth::{ErrorCode, form};
 use serde_json::Value;
 use store::{IssueRefusal, UsedAssertion};
 
-use super::alarm;
 use super::client::{Caller, NotAuthenticated, refused, refused_by};
 use super::code::{CODE_REFUSED, FromPerson};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::trace::{self, Trace};
 use super::{Service, Tenant};
+use super::{alarm, b2b};
 use crate::proofs;
 use crate::registry::Standing;
 
@@ -86,6 +87,8 @@ pub(super) struct Launch {
     pub(super) evidence: Option<String>,
     /// The person who allowed it, where one took part.
     pub(super) person: Option<Box<FromPerson>>,
+    /// What the client's assertion says of for whom and why, if it does.
+    pub(super) b2b: Option<Box<B2b>>,
 }
 
 /// Handles the endpoint.
@@ -237,13 +240,15 @@ impl Service {
         now: Millis,
     ) -> Result<(Launch, Granted), Denied> {
         let class = caller.integration.class;
+        let said = b2b::said(caller, request)?;
         check_grant(&caller.integration, &request.grant)?;
         if request.resource.as_deref().is_some_and(|resource| resource != tenant.endpoints.fhir_base) {
             let says = format!("the only resource is {}", tenant.endpoints.fhir_base);
             return Err(Denied::new(Reason::RequestInvalid, ErrorCode::InvalidTarget, says));
         }
         if let Grant::Code(grant) = &request.grant {
-            return self.by_code(tenant, caller, grant, dpop, used, now).await;
+            let (launch, granted) = self.by_code(tenant, caller, grant, dpop, used, now).await?;
+            return Ok((Launch { b2b: said, ..launch }, granted));
         }
         let asked = oauth::scope::check_class(class, request.scope.as_deref(), Presence::Unattended)?;
         if class == Class::Launcher {
@@ -262,7 +267,7 @@ impl Service {
             }
         };
         let granted = grant(class, &launch, &asked)?;
-        Ok((launch, granted))
+        Ok((Launch { b2b: said, ..launch }, granted))
     }
 }
 

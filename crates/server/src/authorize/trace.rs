@@ -113,17 +113,8 @@ pub(super) fn acting(record: &mut AuditRecord, person: Option<&Person>, act: &Ac
     if let Some(person) = person {
         record.actor.person = person.recorded();
     }
-    for (name, value) in [
-        ("act.sub", &act.sub),
-        ("act.iss", &act.iss),
-        ("act.fhirUser", &act.fhir_user),
-        ("act.subject_role", &act.subject_role),
-        ("act.organization_id", &act.organization_id),
-    ] {
-        if !value.is_empty() {
-            record.phi.attributes.push((name.into(), value.clone()));
-        }
-    }
+    let said = act.members().map(|(name, value)| (format!("act.{name}"), value.to_owned()));
+    record.phi.attributes.extend(said);
 }
 
 /// Adds what was answered instead.

@@ -4,10 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::{Integration, IntegrationId, Reason, TenantId};
+use domain::{Actor, Integration, IntegrationId, Reason, TenantId};
 use fhir::ResourceType;
 use fhir::request::{Bulk, Interaction, Returns, Write};
-use orgpolicy::{Action, Agent, Binding, Key, Known, Outcome, Part, RequestFacts, SessionFacts, Slice};
+use orgpolicy::{
+    Action, Agent, Binding, Human, Key, Known, Outcome, Part, Principal, Relationship, RequestFacts, SessionFacts,
+    Slice,
+};
 use parking_lot::Mutex;
 use policy::{Guard, PageCursor};
 
@@ -107,8 +110,8 @@ impl Judgement {
     }
 }
 
-/// Most attributes of one name, and the longest of them: a record holds 64 of 256 bytes, and has others too.
-const PARTS_MAX: usize = 10;
+/// Most attributes of one name, and the longest of them: a record holds 64 of 256 bytes, and has twenty others too.
+const PARTS_MAX: usize = 8;
 const PART_BYTES_MAX: usize = 240;
 
 /// A list of words as attributes of one name, each as long as a record keeps it. What no record has room for ends in `…`.
@@ -313,7 +316,9 @@ impl Gate {
 
 impl Portion {
     fn key(&self, caller: &Caller, action: Action, kind: ResourceType) -> Key {
-        Key { session: caller.session.id, action, kind, epoch: self.slice.epoch() }
+        // A refresh may bind what was not bound before, and the other way round.
+        let bound = caller.session.confirmation.is_some();
+        Key { session: caller.session.id, bound, action, kind, epoch: self.slice.epoch() }
     }
 
     fn narrowed(&self, registered: &Integration, kept: BTreeSet<ResourceType>) -> Arc<Integration> {
@@ -375,16 +380,21 @@ struct Facts<'a> {
     session: SessionFacts,
 }
 
-/// What is known of the session today: not yet who stands behind the agent, nor what established its patient.
+/// What is known of the session today: not yet with how many factors its person signed in.
 fn session(caller: &Caller) -> SessionFacts {
     let session = &caller.session;
+    let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let Actor { sub, subject_role, organization_id, .. } = &session.act;
+    let person = known(sub).filter(|_| session.launch.has_person());
     SessionFacts {
         id: session.id.to_string(),
         task: session.task.clone(),
         purpose_of_use: session.purpose_of_use.clone(),
         binding: Binding::GatewayEnforced,
-        relationship: None,
-        person: None,
+        bound: session.confirmation.is_some(),
+        relationship: Relationship::of(session.launch),
+        person: person.map(|id| Human { id, mfa: None }),
+        actor: Principal { sub: known(sub), role: known(subject_role), organization: known(organization_id) },
     }
 }
 

@@ -222,6 +222,10 @@ fn attributes(session: &Session, standing: &Standing) -> Vec<(String, String)> {
         pair("session.purpose_of_use", session.purpose_of_use.clone()),
         pair("session.task", session.task.to_string()),
     ];
+    out.push(pair("session.bound", session.confirmation.is_some().to_string()));
+    out.push(pair("session.launch", session.launch.as_str().to_owned()));
+    // Whom it acts for is in every record (UD-12).
+    out.extend(session.act.members().map(|(name, value)| (format!("act.{name}"), value.to_owned())));
     if let (Some(name), Some(role)) = (&integration.role, role) {
         out.push(pair("role.name", name.to_string()));
         out.push(pair("role.digest", registry::role_digest(role)));

@@ -15,6 +15,7 @@ mod plan;
 mod policies;
 mod profiles;
 pub(crate) mod providers;
+pub(crate) mod requests;
 mod roles;
 mod rules;
 mod snapshot;

@@ -371,6 +371,7 @@ impl Gate {
             person: None,
             assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
             ticket: None,
+            person: None,
             session: store::NewSession {
                 id: SessionId(tag),
                 tenant: integration.tenant.clone(),

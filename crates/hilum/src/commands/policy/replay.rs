@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use domain::{Class, Environment, TaskRef};
+use domain::{Class, Environment, LaunchKind, TaskRef};
 use fhir::ResourceType;
-use orgpolicy::{Action, Agent, Binding, Outcome, Policies, RequestFacts, SessionFacts, Stability};
+use orgpolicy::{
+    Action, Agent, Binding, Human, Outcome, Policies, Principal, Relationship, RequestFacts, SessionFacts, Stability,
+};
 use serde_json::{Value, json};
 use time::{Date, Duration};
 
@@ -137,13 +139,18 @@ fn judge(policies: &Policies, record: &Value, phi: &Value, asked: &[String]) -> 
         environment,
     };
     let (name, version) = one(phi, "session.task")?.split_once('@')?;
+    // Records from before they were kept say nothing of these.
+    let launch = one(phi, "session.launch").and_then(LaunchKind::read);
+    let acts = |name: &str| values(phi, &format!("act.{name}")).next().map(str::to_owned);
     let session = SessionFacts {
         id: text("session")?.to_owned(),
         task: TaskRef { name: name.parse().ok()?, version: version.parse().ok()? },
         purpose_of_use: one(phi, "session.purpose_of_use")?.to_owned(),
         binding: Binding::GatewayEnforced,
-        relationship: None,
-        person: None,
+        bound: one(phi, "session.bound") == Some("true"),
+        relationship: launch.and_then(Relationship::of),
+        person: acts("sub").filter(|_| launch.is_some_and(LaunchKind::has_person)).map(|id| Human { id, mfa: None }),
+        actor: Principal { sub: acts("sub"), role: acts("subject_role"), organization: acts("organization_id") },
     };
     let peer = phi.get("peer")?.as_str()?;
     let address = peer.parse::<SocketAddr>().map(|peer| peer.ip()).or_else(|_| peer.parse::<IpAddr>()).ok()?;

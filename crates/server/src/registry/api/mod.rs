@@ -16,6 +16,7 @@ mod people;
 mod policies;
 mod problem;
 mod read;
+mod registrations;
 mod roles;
 mod sessions;
 mod shapes;
@@ -100,6 +101,10 @@ pub(super) fn routes() -> Vec<Route> {
     add("POST", "/api/v1/tenants/{tenant}/integrations/{id}/suspend", EITHER, "integration", "suspend", "Switch off for now: everything it was issued ends", post(integrations::suspend));
     add("POST", "/api/v1/tenants/{tenant}/integrations/{id}/resume", OFFICER, "integration", "resume", "Switch a suspended one on again", post(integrations::resume));
     add("POST", "/api/v1/tenants/{tenant}/integrations/{id}/end", EITHER, "integration", "end", "Switch off for good, with all its approvals", post(integrations::end));
+
+    add("GET", "/api/v1/tenants/{tenant}/registrations", ANY, "registration", "list", "What asks to be registered (RFC 7591), newest first; nothing works by it", get(registrations::list));
+    add("GET", "/api/v1/tenants/{tenant}/registrations/{id}", ANY, "registration", "show", "One such request; to accept it, apply a manifest with its id", get(registrations::show));
+    add("POST", "/api/v1/tenants/{tenant}/registrations/{id}/reject", EITHER, "registration", "reject", "Refuse it", post(registrations::reject));
 
     add("GET", "/api/v1/tenants/{tenant}/tasks", ANY, "task", "list", "Task profiles, every version", get(tasks::list));
     add("GET", "/api/v1/tenants/{tenant}/tasks/{name}", ANY, "task", "show", "A task profile. Query: version (default the newest)", get(tasks::show));

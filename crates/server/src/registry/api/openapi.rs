@@ -26,6 +26,7 @@ pub(in crate::registry) fn document() -> OpenApi {
         .schema_from::<shapes::Items>()
         .schema_from::<shapes::TenantShape>()
         .schema_from::<shapes::IntegrationShape>()
+        .schema_from::<shapes::RegistrationShape>()
         .schema_from::<shapes::ApprovalShape>()
         .schema_from::<shapes::TaskShape>()
         .schema_from::<shapes::ServiceRoleShape>()
@@ -69,6 +70,7 @@ fn shape(route: &Route) -> Option<&'static str> {
     match (route.noun, route.verb) {
         (_, "list") => Some("Items"),
         ("integration", _) => Some("IntegrationShape"),
+        ("registration", _) => Some("RegistrationShape"),
         ("approval", _) => Some("ApprovalShape"),
         ("task", _) => Some("TaskShape"),
         ("service-role", _) => Some("ServiceRoleShape"),
@@ -93,7 +95,7 @@ fn body(route: &Route) -> Option<RequestBody> {
         ("task", "put") => "TaskShape",
         ("approval", "request") => "AskBody",
         ("approval", "approve") => "ApproveBody",
-        ("integration" | "approval", "suspend" | "resume" | "end" | "reject") => "ReasonBody",
+        ("integration" | "registration" | "approval", "suspend" | "resume" | "end" | "reject") => "ReasonBody",
         ("manifest", _) => {
             let text = ObjectBuilder::new().schema_type(Type::String).build();
             let content = ContentBuilder::new().schema(Some(text)).build();

@@ -7,7 +7,7 @@ use domain::{
 use fhir::request::ExportOf;
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::{FilterRow, PersonRow, RoleGrant, SessionRow};
+use store::{FilterRow, PersonRow, RegistrationRow, RoleGrant, SessionRow};
 use utoipa::ToSchema;
 
 use super::read::{show_time, status_word};
@@ -99,6 +99,40 @@ pub(super) struct IntegrationShape {
     pub epoch: u64,
     /// Its approvals, newest request last.
     pub approvals: Vec<ApprovalShape>,
+}
+
+/// A request to be registered. All of `metadata` is its sender's word.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RegistrationShape {
+    /// The `client_id` it was given.
+    pub id: String,
+    /// `requested`, `rejected` or `registered`.
+    pub status: String,
+    /// What it calls itself.
+    pub name: String,
+    /// When it was asked.
+    pub created_at: String,
+    /// When it is forgotten.
+    pub expires_at: String,
+    /// When people decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<String>,
+    /// Client metadata (RFC 7591 §2).
+    #[schema(value_type = Object)]
+    pub metadata: Value,
+}
+
+pub(super) fn registration(row: &RegistrationRow) -> RegistrationShape {
+    let metadata: Value = serde_json::from_str(&row.body).unwrap_or_default();
+    RegistrationShape {
+        id: row.id.to_string(),
+        status: row.state.as_str().to_owned(),
+        name: metadata.get("client_name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        created_at: show_time(row.created_at),
+        expires_at: show_time(row.expires_at),
+        decided_at: row.decided_at.map(show_time),
+        metadata,
+    }
 }
 
 /// An approval: what is asked, in plain words, and what became of it.
