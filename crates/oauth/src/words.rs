@@ -2,7 +2,7 @@
 
 mod kinds;
 
-use domain::{Actions, Filter, Level, RequestedScope, ScopeWord, ResourceMatch, Scope};
+use domain::{Actions, Filter, Level, RequestedScope, ResourceMatch, Scope, ScopeWord};
 use fhir::ResourceType;
 
 /// What a refresh of `offline_access` is good for, as people are told before they allow it (US-01, US-02).
