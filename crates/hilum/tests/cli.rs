@@ -68,6 +68,9 @@ fn registration(place: &Place) {
         fs::write(folder.join("gate").join(keys), made.out).unwrap();
         place.hilum(&["token", "key", "--out", pem]).ends(1, "not overwritten");
     }
+    let secret = ["token", "secret", "--out", "gate/fax.secret"];
+    place.hilum(&secret).ends(0, "sha256");
+    place.hilum(&secret).ends(1, "not overwritten");
     let example = include_str!("../../../docs/examples/local.toml");
     // The example's end is a day of the calendar; the story is not about it.
     let manifest = example.replace("\"2027-12-31\"", &format!("\"{}\"", support::day(300)));

@@ -336,13 +336,4 @@ fn a_key_is_written_as_certificates_have_it() {
         assert_eq!(set.keys()[0].spki(), der.as_ref(), "{curve}");
         assert!(set.with_spki(der.as_ref()).is_some() && set.with_spki(&der.as_ref()[1..]).is_none());
     }
-    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-    let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
-    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let (n, e) = (number(n.big_endian_without_leading_zero()), number(e.big_endian_without_leading_zero()));
-    let twice = serde_json::json!({"keys": [{"kty": "RSA", "n": n, "e": e, "kid": "a"}, {"kty": "RSA", "n": n, "e": e, "kid": "b"}]});
-    let set = KeySet::parse(twice.to_string().as_bytes()).unwrap();
-    let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-    assert_eq!(set.keys()[0].spki(), der.as_ref());
-    assert!(set.with_spki(der.as_ref()).is_none(), "which of the two?");
 }

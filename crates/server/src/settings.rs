@@ -266,6 +266,8 @@ pub struct Settings {
     pub admin: ListenSettings,
     /// Where people's browsers find the admin listener (passkeys are bound to it); `None`: `http://localhost:PORT` if it is on loopback.
     pub admin_url: Option<String>,
+    /// Where people of the administration sign in; `None`: at tenants' own providers whose claims give roles, and else by passkey.
+    pub admin_identity: Option<OidcSettings>,
     /// `sqlite:PATH` or `postgres://…`.
     pub store_url: String,
     /// Folder of the ledger.

@@ -187,7 +187,7 @@ async fn second_node(world: &World, ledger: &std::path::Path) -> Router {
     let audit = Audit::open(ledger, "node-2", "gate.example", world.keys.clone(), world.clock.clone()).await.unwrap();
     let broker = Broker::new(&tenants, &loopback(), world.keys.clone(), world.clock.clone()).unwrap();
     let (store, registry, keys) = (world.store.clone(), world.registry.clone(), world.keys.clone());
-    Authorize::new(&tenants, store, registry, keys, audit, broker, world.clock.clone()).router()
+    Authorize::new(&tenants, store, registry, keys, audit, broker, world.clock.clone()).unwrap().router()
 }
 
 #[tokio::test(flavor = "multi_thread")]

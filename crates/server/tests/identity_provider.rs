@@ -194,8 +194,9 @@ async fn people_sign_in_at_a_real_provider() {
         let anew = Wish { prompt: Some(Prompt::Login), ..Wish::default() };
         assert!(sign_in(&ours, &mut browser, anew, Some("login=ada&password=correct+horse")).await.is_ok());
 
-        let patient = sign_in(&ours, &mut Browser::new(), Wish::default(), Some("login=pat&password=battery+staple"));
-        let patient = patient.await.unwrap();
+        let mut other = Browser::new();
+        let patient = sign_in(&ours, &mut other, Wish::default(), Some("login=pat&password=battery+staple")).await;
+        let patient = patient.unwrap();
         assert_eq!((patient.patient.unwrap().as_str(), patient.fhir_user, patient.roles.len()), ("p-1", None, 0));
 
         let url = ours.logout_url(&patient.id_token_hint, "http://127.0.0.1:9/out", "st").await.unwrap();
@@ -223,13 +224,13 @@ async fn a_real_provider_is_believed_no_further_than_it_goes() {
     let query = browser.follow(&begun.url).await.unwrap();
     let other = ours.begin(REDIRECT, Wish::default()).await.unwrap();
     let swapped = query.replace(begun.pending.state(), other.pending.state());
-    let now = Clock::system().now();
-    let stolen = ours.finish(&other.pending, &swapped, REDIRECT, now).await;
+    let now = || Clock::system().now();
+    let stolen = ours.finish(&other.pending, &swapped, REDIRECT, now()).await;
     assert_eq!(stolen.unwrap_err(), SignInError::Code, "another's code fails at PKCE");
     let begun = ours.begin(REDIRECT, Wish::default()).await.unwrap();
     let query = browser.follow(&begun.url).await.unwrap();
-    assert!(ours.finish(&begun.pending, &query, REDIRECT, now).await.is_ok());
-    assert_eq!(ours.finish(&begun.pending, &query, REDIRECT, now).await.unwrap_err(), SignInError::Code);
+    assert!(ours.finish(&begun.pending, &query, REDIRECT, now()).await.is_ok());
+    assert_eq!(ours.finish(&begun.pending, &query, REDIRECT, now()).await.unwrap_err(), SignInError::Code);
     let unknown = peer.open("by-secret", &[]);
     std::fs::write(peer.dir.path().join("secret"), "wrong").unwrap();
     let refused = sign_in(&unknown, &mut browser, Wish::default(), None).await;

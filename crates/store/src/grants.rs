@@ -43,6 +43,11 @@ const INSERT: Statement<4> = Statement::new(
     "INSERT INTO upstream_grant (session, tenant, sealed, revision, expires_at, claimed_until, attempts)
      VALUES ($1, $2, $3, 1, $4, 0, 0) ON CONFLICT (session) DO NOTHING RETURNING session",
 );
+/// A session may have been ended before its grant was kept.
+const OVER_IF_ENDED: Statement<1> = Statement::new(
+    "UPDATE upstream_grant SET expires_at = 0
+     WHERE session = $1 AND EXISTS (SELECT 1 FROM session WHERE id = $1 AND ended_at IS NOT NULL)",
+);
 const FIND: Statement<1> = Statement::new(
     "SELECT session, tenant, sealed, revision, expires_at, attempts FROM upstream_grant WHERE session = $1",
 );
@@ -122,6 +127,7 @@ impl Store {
         let binds = [Bind::Text(&id), Bind::Text(tenant.as_str()), Bind::Blob(sealed), Bind::Int(expires_at)];
         let mut tx = self.pool.begin().await?;
         let done = tx.row(INSERT, binds).await?.is_some();
+        tx.run(OVER_IF_ENDED, [Bind::Text(&id)]).await?;
         tx.commit().await?;
         Ok(done)
     }

@@ -9,6 +9,7 @@ mod exports;
 mod feed;
 mod finder;
 mod grants;
+mod identities;
 mod keys;
 mod logins;
 mod once;
@@ -32,8 +33,9 @@ pub use error::{OpenError, StoreError};
 pub use exports::{ExportOwner, ExportRow, ExportState};
 pub use feed::{FeedEntry, FeedKind};
 pub use grants::{GrantClaim, GrantRow};
+pub use identities::{ProviderCeremony, ProviderSignIn, Roles};
 pub use keys::WrappedKey;
-pub use logins::{ConsoleSession, LoginRequest, LoginState, Means, Took};
+pub use logins::{ANYBODY, ConsoleSession, LoginRequest, LoginState, Means, Took};
 pub use once::{NewOnce, OnceKind, Taken};
 pub use passkeys::{AddPasskeyRefusal, Ceremony, CeremonyKind, Passkey, PasskeyGone};
 pub use people::{AddRefusal, GrantRefusal, NewPerson, PersonRow, RoleGrant};
@@ -93,6 +95,7 @@ const SQLITE: Migrations = &[
     (5, "person_session", include_str!("../migrations/sqlite/0005_person_session.sql")),
     (6, "passkey", include_str!("../migrations/sqlite/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/sqlite/0007_upstream_grant.sql")),
+    (9, "identity", include_str!("../migrations/sqlite/0009_identity.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
@@ -102,6 +105,7 @@ const POSTGRES: Migrations = &[
     (5, "person_session", include_str!("../migrations/postgres/0005_person_session.sql")),
     (6, "passkey", include_str!("../migrations/postgres/0006_passkey.sql")),
     (7, "upstream_grant", include_str!("../migrations/postgres/0007_upstream_grant.sql")),
+    (9, "identity", include_str!("../migrations/postgres/0009_identity.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

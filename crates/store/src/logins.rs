@@ -3,6 +3,7 @@
 use domain::{Millis, PersonId};
 
 use crate::engine::{Bind, Statement};
+use crate::identities::PASS_ON;
 use crate::people::ADD_TOKEN;
 use crate::{Store, StoreError};
 
@@ -13,15 +14,20 @@ pub enum Means {
     Passkey,
     /// A passphrase, while there is no passkey yet.
     Passphrase,
+    /// An identity provider.
+    Provider,
 }
 
 impl Means {
+    const ALL: [Self; 3] = [Self::Passkey, Self::Passphrase, Self::Provider];
+
     /// As stored and recorded.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passkey => "passkey",
             Self::Passphrase => "passphrase",
+            Self::Provider => "provider",
         }
     }
 }
@@ -66,7 +72,7 @@ impl LoginState {
 pub struct LoginRequest {
     /// Its name in the page's address: 32 hexadecimal digits.
     pub id: String,
-    /// Whom it was asked for, as text: they need not exist.
+    /// Whom it was asked for, as text: they need not exist. `*` ([`ANYBODY`]) is whoever signs in at an identity provider.
     pub person: String,
     /// Shown at both ends.
     pub code: String,
@@ -79,11 +85,14 @@ pub struct LoginRequest {
 /// What a command line got for its secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Took {
-    /// The new API token is this person's.
-    Token(PersonId),
+    /// The new API token is this person's, until then.
+    Token(PersonId, Millis),
     /// Unknown, refused, over, fetched before, or not granted yet.
     Nothing,
 }
+
+/// In place of a person: whoever signs in at an identity provider, where nobody is known by a name before. No person id is this.
+pub const ANYBODY: &str = "*";
 
 /// Requests that may wait at once in the whole installation; more than that is not people.
 const REQUESTS_MAX: i64 = 1_000;
@@ -95,7 +104,7 @@ const USE_SESSION: Statement<3> = Statement::new(
     "UPDATE console_session SET used_at = $2
      WHERE hash = $1 AND expires_at > $2 AND used_at > $3
        AND EXISTS (SELECT 1 FROM person WHERE person.id = console_session.person AND person.disabled_at IS NULL)
-       AND (means = 'passkey' OR NOT EXISTS (SELECT 1 FROM passkey WHERE passkey.person = console_session.person))
+       AND (means <> 'passphrase' OR NOT EXISTS (SELECT 1 FROM passkey WHERE passkey.person = console_session.person))
      RETURNING person, means",
 );
 const END_SESSION: Statement<1> = Statement::new("DELETE FROM console_session WHERE hash = $1");
@@ -110,8 +119,8 @@ const FIND: Statement<2> =
 const FIND_BY_SECRET: Statement<2> =
     Statement::new("SELECT id, person, code, peer, state FROM login_request WHERE secret = $1 AND expires_at > $2");
 const ANSWER: Statement<4> = Statement::new(
-    "UPDATE login_request SET state = $3
-     WHERE id = $1 AND person = $2 AND state = 'asked' AND expires_at > $4 RETURNING id",
+    "UPDATE login_request SET state = $3, person = $2
+     WHERE id = $1 AND (person = $2 OR person = '*') AND state = 'asked' AND expires_at > $4 RETURNING secret",
 );
 const TAKE: Statement<2> = Statement::new(
     "UPDATE login_request SET state = 'taken'
@@ -170,7 +179,9 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let row = tx.row(USE_SESSION, [Bind::Blob(hash), Bind::Int(now), Bind::Int(idle_since)]).await?;
         let session = row.map(|row| {
-            let means = if row.text(1)? == Means::Passkey.as_str() { Means::Passkey } else { Means::Passphrase };
+            let word = row.text(1)?;
+            let means = Means::ALL.into_iter().find(|means| means.as_str() == word);
+            let means = means.ok_or(StoreError::Corrupt("an unknown way to sign in"))?;
             Ok::<_, StoreError>(ConsoleSession { person: row.parsed(0)?, means })
         });
         let session = session.transpose()?;
@@ -235,7 +246,8 @@ impl Store {
         request(&self.pool.read(FIND_BY_SECRET, [Bind::Blob(secret), Bind::Int(now)]).await?)
     }
 
-    /// Answers a request, once, as the person it was asked for; `false` when it is another's, answered or over.
+    /// Answers a request, once, as the person it was asked for; `false` when it is another's, answered or over. `page` is the session on
+    /// pages that answers: what an identity provider gave it is passed on to the command line.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -244,13 +256,17 @@ impl Store {
         id: &str,
         person: &PersonId,
         state: LoginState,
+        page: &[u8; 32],
         now: Millis,
     ) -> Result<bool, StoreError> {
         let binds = [Bind::Text(id), Bind::Text(person.as_str()), Bind::Text(state.as_str()), Bind::Int(now)];
         let mut tx = self.pool.begin().await?;
-        let done = tx.row(ANSWER, binds).await?.is_some();
+        let Some(row) = tx.row(ANSWER, binds).await? else { return Ok(false) };
+        if state == LoginState::Granted {
+            tx.run(PASS_ON, [Bind::Blob(page), Bind::Blob(&row.blob(0)?), Bind::Int(now)]).await?;
+        }
         tx.commit().await?;
-        Ok(done)
+        Ok(true)
     }
 
     /// Gives a granted request's token out, once: the request is used up and the token kept in one transaction.
@@ -267,9 +283,12 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let Some(row) = tx.row(TAKE, [Bind::Blob(secret), Bind::Int(now)]).await? else { return Ok(Took::Nothing) };
         let person: PersonId = row.parsed(0)?;
+        // What an identity provider gave ends when its sign-in does, not eight hours after the command line fetched it (S4-03).
+        let given = tx.row(PASS_ON, [Bind::Blob(secret), Bind::Blob(token), Bind::Int(now)]).await?;
+        let expires_at = given.map(|row| row.int(0)).transpose()?.map_or(expires_at, |until| until.min(expires_at));
         let binds = [Bind::Blob(token), Bind::Text(person.as_str()), Bind::Int(now), Bind::Int(expires_at)];
         tx.run(ADD_TOKEN, binds).await?;
         tx.commit().await?;
-        Ok(Took::Token(person))
+        Ok(Took::Token(person, expires_at))
     }
 }

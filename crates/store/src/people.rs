@@ -67,7 +67,7 @@ pub enum AddRefusal {
     BothDuties(PersonId),
 }
 
-const ADD: Statement<3> = Statement::new(
+pub(crate) const ADD: Statement<3> = Statement::new(
     "INSERT INTO person (id, name, revision, created_at) VALUES ($1, $2, 1, $3)
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
@@ -100,6 +100,7 @@ const ROLES_OF: Statement<1> =
 const DISABLE: Statement<2> =
     Statement::new("UPDATE person SET disabled_at = $2, revision = revision + 1 WHERE id = $1 RETURNING id");
 const END_CONSOLE: Statement<1> = Statement::new("DELETE FROM console_session WHERE person = $1");
+const END_PROVIDER: Statement<1> = Statement::new("DELETE FROM provider_sign_in WHERE person = $1");
 const END_TOKENS: Statement<1> = Statement::new("DELETE FROM api_token WHERE person = $1");
 pub(crate) const ADD_TOKEN: Statement<4> =
     Statement::new("INSERT INTO api_token (hash, person, created_at, used_at, expires_at) VALUES ($1, $2, $3, $3, $4)");
@@ -172,6 +173,7 @@ async fn add(tx: &mut Tx, person: &NewPerson, by: &str, at: Millis) -> Result<Re
 pub(crate) async fn end_everywhere(tx: &mut Tx, person: &PersonId) -> Result<(), StoreError> {
     tx.run(END_TOKENS, [Bind::Text(person.as_str())]).await?;
     tx.run(END_CONSOLE, [Bind::Text(person.as_str())]).await?;
+    tx.run(END_PROVIDER, [Bind::Text(person.as_str())]).await?;
     Ok(())
 }
 

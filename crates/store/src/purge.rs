@@ -52,6 +52,12 @@ const CONSOLE: Statement<2> = Statement::new(
 const LOGINS: Statement<2> = Statement::new(
     "DELETE FROM login_request WHERE id IN (SELECT id FROM login_request WHERE expires_at < $1 LIMIT $2)",
 );
+const PROVIDER_CEREMONIES: Statement<2> = Statement::new(
+    "DELETE FROM provider_ceremony WHERE state IN (SELECT state FROM provider_ceremony WHERE expires_at < $1 LIMIT $2)",
+);
+const PROVIDER: Statement<2> = Statement::new(
+    "DELETE FROM provider_sign_in WHERE hash IN (SELECT hash FROM provider_sign_in WHERE expires_at < $1 LIMIT $2)",
+);
 const SEEN: Statement<2> = Statement::new(
     "DELETE FROM patient_seen WHERE (integration, tag) IN
        (SELECT integration, tag FROM patient_seen WHERE seen_at < $1 LIMIT $2)",
@@ -87,6 +93,8 @@ impl Store {
             (CEREMONIES, EXPIRED_KEPT),
             (CONSOLE, EXPIRED_KEPT),
             (LOGINS, EXPIRED_KEPT),
+            (PROVIDER_CEREMONIES, EXPIRED_KEPT),
+            (PROVIDER, EXPIRED_KEPT),
             (SEEN, SEEN_KEPT),
             (SURROGATES, EXPIRED_KEPT),
             (ENDED, EXPIRED_KEPT),

@@ -14,14 +14,16 @@ use crate::output;
 const PAUSE_MAX: u64 = 30;
 
 /// Asks the gate, shows code and address, opens the page if it can, and gives what the gate sends in the end.
-pub async fn sign_in(client: &Client, person: &str) -> Result<Value, Failure> {
-    let asked = post(client, "/login/requests", json!({ "person": person })).await?;
+pub async fn sign_in(client: &Client, person: Option<&str>) -> Result<Value, Failure> {
+    let body = person.map_or_else(|| json!({}), |person| json!({ "person": person }));
+    let asked = post(client, "/login/requests", body).await?;
     let text = |name: &str| asked.get(name).and_then(Value::as_str);
     let (Some(secret), Some(code), Some(url)) = (text("secret"), text("code"), text("url")) else {
         return Err(Failure::failed("the gate sent no page to sign in on"));
     };
     let seconds = |name: &str| asked.get(name).and_then(Value::as_u64).unwrap_or(2).clamp(1, PAUSE_MAX);
-    output::note(&format!("open this page and sign in as {person}:\n  {url}"));
+    let who = person.map_or_else(String::new, |person| format!(" as {person}"));
+    output::note(&format!("open this page and sign in{who}:\n  {url}"));
     output::note(&format!("it must show this code:  {}", output::styled("1", code)));
     open(url);
     let pause = Duration::from_secs(seconds("interval_seconds"));

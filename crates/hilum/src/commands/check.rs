@@ -73,12 +73,14 @@ pub async fn run(check: Check, tenant: Option<&str>, format: Format) -> Result<E
 /// Asks every identity provider of the file (or of one tenant) for its discovery document, and says what will not work.
 async fn identities(settings: &Settings, tenant: Option<&str>) -> Exit {
     let mut all_fit = true;
-    for found in &settings.tenants {
-        let SignIn::Oidc(identity) = &found.people.sign_in else { continue };
-        if tenant.is_some_and(|name| name != found.id.as_str()) {
-            continue;
-        }
-        let who = format!("{}: people sign in at {}", found.id, identity.issuer);
+    let admin = settings.admin_identity.iter().map(|identity| ("administration", identity));
+    let tenants = settings.tenants.iter().filter(|found| tenant.is_none_or(|name| name == found.id.as_str()));
+    let tenants = tenants.filter_map(|found| match &found.people.sign_in {
+        SignIn::Oidc(identity) => Some((found.id.as_str(), identity.as_ref())),
+        SignIn::Nowhere | SignIn::Demo(_) => None,
+    });
+    for (whose, identity) in admin.chain(tenants) {
+        let who = format!("{whose}: people sign in at {}", identity.issuer);
         match server::app::check_identity(&settings.outbound, identity).await {
             Ok(problems) if problems.is_empty() => output::note(&format!("{who}, which answers and fits")),
             Ok(problems) => {

@@ -15,8 +15,9 @@ const PASSKEY_REQUIRED: &str = "passkey-required";
 /// What `hilum login` was told.
 #[derive(Debug, clap::Args)]
 pub struct Login {
-    /// Who, e.g. dana@mercy.example; the passphrase is asked for, or read from standard input
-    pub person: String,
+    /// Who, e.g. dana@mercy.example; the passphrase is asked for, or read from standard input. Nobody: whoever signs in on the page at
+    /// the organisation's identity provider
+    pub person: Option<String>,
     /// Sign in on a page of the gate instead, with a passkey; so does whoever has one and sends their passphrase
     #[arg(long)]
     pub browser: bool,
@@ -104,21 +105,22 @@ pub enum Person {
 
 /// Signs in and keeps the session in the login file.
 pub async fn login(client: &Client, login: Login) -> Result<Exit, Failure> {
-    let answer = if login.browser {
-        browser::sign_in(client, &login.person).await?
-    } else {
+    let answer = if let (Some(person), false) = (&login.person, login.browser) {
         let passphrase = secret("passphrase")?;
-        let body = json!({ "person": login.person, "passphrase": passphrase }).to_string();
+        let body = json!({ "person": person, "passphrase": passphrase }).to_string();
         match client.call_as(Method::POST, "/login", Some(("application/json", body)), None).await {
             // Only whoever knows the passphrase learns that there is a passkey.
-            Err(failure) if failure.reason == PASSKEY_REQUIRED => browser::sign_in(client, &login.person).await?,
+            Err(failure) if failure.reason == PASSKEY_REQUIRED => browser::sign_in(client, Some(person)).await?,
             answer => answer?,
         }
+    } else {
+        browser::sign_in(client, login.person.as_deref()).await?
     };
     let token =
         answer.get("token").and_then(Value::as_str).ok_or_else(|| Failure::failed("the gate sent no session"))?;
     client.remember(Some(token))?;
-    output::note(&format!("signed in as {}", login.person));
+    let person = answer.get("person").and_then(Value::as_str).or(login.person.as_deref()).unwrap_or_default();
+    output::note(&format!("signed in as {person}"));
     Ok(Exit::Done)
 }
 

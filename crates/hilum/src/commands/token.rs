@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -33,6 +34,13 @@ pub enum Token {
     #[command(after_help = "Example:  hilum token key --out scheduler.pem > scheduler.jwks.json")]
     Key {
         /// Where the private key goes (PEM, readable by you alone); must not exist
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Make a client secret of 256 bits, and print its SHA-256 for registration; for a client that cannot hold a key, for a while
+    #[command(after_help = "Example:  hilum token secret --out fax.secret        (docs/clients.md)")]
+    Secret {
+        /// Where the secret goes (readable by you alone); must not exist
         #[arg(long)]
         out: PathBuf,
     },
@@ -79,6 +87,7 @@ pub struct Get {
 pub async fn run(command: Token, format: Format) -> Result<Exit, Failure> {
     match command {
         Token::Key { out } => output::line(&make_key(&out)?.to_string()),
+        Token::Secret { out } => output::line(&make_secret(&out)?.to_string()),
         Token::Get(get) => {
             let answer = token(&get).await?;
             match answer.get("access_token").and_then(Value::as_str) {
@@ -96,6 +105,25 @@ pub fn make_key(out: &Path) -> Result<Value, Failure> {
     let pair =
         EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(|_| failed("the random source failed"))?;
     let der = pair.to_pkcs8v1().map_err(|_| failed("encoding failed"))?;
+    let body = STANDARD.encode(der.as_ref());
+    let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+    write_new(out, pem.as_bytes())?;
+    let signer = Signer::read(out).map_err(|why| Failure::failed(why.to_string()))?;
+    Ok(json!({ "keys": [signer.jwk()] }))
+}
+
+/// Writes a new client secret and gives its digest. Letters that mean the same in every encoding (CA-11).
+fn make_secret(out: &Path) -> Result<Value, Failure> {
+    let bytes: [u8; 32] = random().map_err(|_| Failure::failed("cannot make a secret: the random source failed"))?;
+    let secret = URL_SAFE_NO_PAD.encode(bytes);
+    write_new(out, secret.as_bytes())?;
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    Ok(json!({ "sha256": server::hex::hex(digest.as_ref()) }))
+}
+
+/// Writes a file that is not there yet and that nobody else may read.
+fn write_new(out: &Path, content: &[u8]) -> Result<(), Failure> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -109,13 +137,7 @@ pub fn make_key(out: &Path) -> Result<Value, Failure> {
         }
         _ => Failure::failed(format!("cannot write `{}`: {why}", out.display())),
     })?;
-    let body = STANDARD.encode(der.as_ref());
-    let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
-    file.write_all(pem.as_bytes())
-        .map_err(|why| Failure::failed(format!("cannot write `{}`: {why}", out.display())))?;
-    let signer = Signer::read(out).map_err(|why| Failure::failed(why.to_string()))?;
-    Ok(json!({ "keys": [signer.jwk()] }))
+    file.write_all(content).map_err(|why| Failure::failed(format!("cannot write `{}`: {why}", out.display())))
 }
 
 async fn token(get: &Get) -> Result<Value, Failure> {

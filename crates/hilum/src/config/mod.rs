@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use server::settings::{ListenSettings, OutboundSettings, Settings, TenantSettings, TlsFiles};
+use server::settings::{ListenSettings, OidcSettings, OutboundSettings, Settings, TenantSettings, TlsFiles};
 use toml::de::DeTable;
 
 pub use section::Mistake;
@@ -102,7 +102,6 @@ fn whole(root: &Section<'_, '_>, folder: &Path) -> Option<Config> {
     let server = root
         .required_section("server", "{ listen = \"127.0.0.1:8443\", public_url = \"http://127.0.0.1:8443\" }")
         .and_then(|s| server(&s, folder));
-    let admin = admin(root.section("admin").as_ref(), folder);
     let store =
         root.required_section("store", "{ url = \"sqlite:/var/lib/hilum/hilum.db\" }").and_then(|s| store(&s, folder));
     let ledger = root.required_section("ledger", "{ dir = \"/var/lib/hilum/ledger\" }").and_then(|s| {
@@ -120,6 +119,7 @@ fn whole(root: &Section<'_, '_>, folder: &Path) -> Option<Config> {
         root
     });
     let outbound = outbound(root.section("outbound").as_ref(), folder);
+    let admin = admin(root.section("admin").as_ref(), folder, &outbound);
     let public_url = server.as_ref().map(|server| server.public_url.clone());
     let mut seen = BTreeSet::new();
     let mut tenants: Vec<TenantSettings> = Vec::new();
@@ -142,6 +142,7 @@ fn whole(root: &Section<'_, '_>, folder: &Path) -> Option<Config> {
             host: server.public_url.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned()),
             public: server.listen,
             admin_url: admin.as_ref()?.url.clone(),
+            admin_identity: admin.as_ref()?.identity.clone(),
             admin: admin?.listen,
             store_url: store?,
             spool_dir: ledger.as_ref()?.with_file_name("spool"),
@@ -182,13 +183,14 @@ fn server(section: &Section<'_, '_>, folder: &Path) -> Option<ServerPart> {
 struct AdminPart {
     listen: ListenSettings,
     url: Option<String>,
+    identity: Option<OidcSettings>,
 }
 
-/// `[admin]`: `listen`, `public_url`, `tls`; by default on loopback.
-fn admin(section: Option<&Section<'_, '_>>, folder: &Path) -> Option<AdminPart> {
+/// `[admin]`: `listen`, `public_url`, `tls`, `identity`; by default on loopback.
+fn admin(section: Option<&Section<'_, '_>>, folder: &Path, outbound: &OutboundSettings) -> Option<AdminPart> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8444);
     let Some(section) = section else {
-        return Some(AdminPart { listen: ListenSettings { listen: default, tls: None }, url: None });
+        return Some(AdminPart { listen: ListenSettings { listen: default, tls: None }, url: None, identity: None });
     };
     let listen = match section.text("listen") {
         Some(at) => address(section, &at),
@@ -197,9 +199,11 @@ fn admin(section: Option<&Section<'_, '_>>, folder: &Path) -> Option<AdminPart> 
     // Absent is fine; there and wrong is not.
     let url = section.text("public_url").map(|at| admin_url(section, &at));
     let tls = tls(section, folder);
+    let identity = section.section("identity").map(|section| people::identity(&section, folder, outbound));
     section.finish();
     let listen = listen_settings(section, listen?, tls, "admin")?;
-    Some(AdminPart { listen, url: url.map_or(Some(None), |url| url.map(Some))? })
+    let url = url.map_or(Some(None), |url| url.map(Some))?;
+    Some(AdminPart { listen, url, identity: identity.map_or(Some(None), |identity| identity.map(Some))? })
 }
 
 /// Where browsers find the admin listener. Passkeys are bound to the name in it.

@@ -169,6 +169,21 @@ fn the_example_of_the_documentation_is_a_configuration() {
 }
 
 #[test]
+fn the_administration_may_have_an_identity_provider_of_its_own() {
+    let folder = folder();
+    let identity = "[admin.identity]\nkind = \"oidc\"\nissuer = \"https://login.example\"\nclient_id = \"hilum-admin\"\nkey = \"file:idp.pem\"\n";
+    let text = GOOD.replace("[store]", &format!("{identity}[store]"));
+    let config = parse(&text, folder.path(), no_environment()).unwrap();
+    assert_eq!(config.settings.admin_identity.unwrap().client_id, "hilum-admin");
+    assert!(parse(GOOD, folder.path(), no_environment()).unwrap().settings.admin_identity.is_none());
+    let wrong =
+        text.replace("https://login.example", "http://login.example").replace("file:idp.pem", "hunter2-hunter2");
+    let mistakes = parse(&wrong, folder.path(), no_environment()).unwrap_err();
+    assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
+    assert!(!format!("{mistakes:?}").contains("hunter2"), "S0-01");
+}
+
+#[test]
 fn mistakes_about_people_are_reported_together() {
     let folder = folder();
     let text = with_people()
@@ -239,6 +254,9 @@ fn a_patient_rule_binds_the_person_once_as_a_value() {
     ] {
         let text = with_people().replace("Patient?general-practitioner={fhirUser}", rule);
         assert_eq!(parse(&text, folder.path(), no_environment()).is_ok(), fits, "{rule}");
+    }
+}
+
 /// S4-08: a relying party is a name; an address would fail in every browser, and only when somebody enrols.
 #[test]
 fn the_pages_are_at_a_name() {

@@ -25,10 +25,12 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::console::Origin;
 use crate::gate::{Gate, GateBody};
+use crate::identity::IdentityProvider;
 use crate::keys::KeyRing;
 use crate::listen::{ListenError, Listener};
-use crate::registry::Registry;
-use crate::settings::Settings;
+use crate::outbound::Outbound;
+use crate::registry::{AdminProvider, Registry};
+use crate::settings::{OidcSettings, Settings, SignIn};
 use crate::spool::Spools;
 
 /// What large answers may take of the disk together: forty of 100 MB.
@@ -57,6 +59,12 @@ pub enum StartError {
     /// People cannot sign in as configured.
     #[error(transparent)]
     Authorize(#[from] crate::authorize::OpenAuthorizeError),
+    /// An identity provider cannot be used.
+    #[error("identity provider: {0}")]
+    Identity(#[from] crate::identity::OpenIdentityError),
+    /// Outgoing connections cannot be made.
+    #[error("outbound: {0}")]
+    Outbound(#[from] crate::outbound::OpenOutboundError),
     /// A listener cannot start.
     #[error("{0}")]
     Listen(#[from] ListenError),
@@ -120,6 +128,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     std::fs::create_dir_all(&settings.spool_dir).map_err(StartError::Spool)?;
     let broker = Broker::new(&settings.tenants, &settings.outbound, keys.clone(), clock.clone())?
         .spooling(Spools::new(&settings.spool_dir, SPOOL_BYTES_MAX));
+    let providers = admin_providers(&settings, &clock)?;
     let authorize = Authorize::new(
         &settings.tenants,
         store.clone(),
@@ -147,6 +156,7 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
     if let Some(origin) = console_origin(settings.admin_url.as_deref(), admin_at) {
         parts.registry.serve_console(origin);
     }
+    parts.registry.serve_providers(providers);
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(broker.end_grants(parts.registry.clone(), parts.audit.clone(), stopped.clone())),
@@ -155,6 +165,27 @@ pub async fn start(settings: Settings, root: &RootKey, clock: Clock) -> Result<R
         tokio::spawn(authorize::end_idle(parts.store.clone(), parts.registry.clone(), idle_clock, stopped)),
     ];
     Ok(Running { public: public_at, admin: admin_at, parts, stop, tasks })
+}
+
+/// Where people of the administration sign in: the installation's provider, and tenants' providers whose claims give roles.
+fn admin_providers(settings: &Settings, clock: &Clock) -> Result<Vec<AdminProvider>, StartError> {
+    let outbound = Outbound::new(&settings.outbound)?;
+    let open = |tenant: Option<TenantId>, name: &str, identity: &OidcSettings| {
+        let provider = IdentityProvider::open(identity, outbound.clone(), clock.clone())?;
+        Ok::<_, StartError>(AdminProvider { tenant, name: name.to_owned(), provider })
+    };
+    let mut out = Vec::new();
+    if let Some(identity) = &settings.admin_identity {
+        out.push(open(None, &settings.host, identity)?);
+    }
+    for tenant in &settings.tenants {
+        if let SignIn::Oidc(identity) = &tenant.people.sign_in
+            && !identity.claims.roles.is_empty()
+        {
+            out.push(open(Some(tenant.id.clone()), &tenant.name, identity)?);
+        }
+    }
+    Ok(out)
 }
 
 /// Where the pages are: as configured, or on this machine. Browsers take no address for passkeys, but they take `localhost`.

@@ -26,11 +26,13 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// When a file was written, and how long it was.
 type Stamp = (SystemTime, u64);
+/// What a file held when it was written then; nothing, if it cannot be used.
+type Held = (Stamp, Option<Arc<dyn ClientCertVerifier>>);
 
 /// The authorities of one tenant's clients, read again when their file changes. While it cannot be read, nobody is vouched for.
 pub(super) struct Authorities {
     file: PathBuf,
-    read: Mutex<Option<(Stamp, Option<Arc<dyn ClientCertVerifier>>)>>,
+    read: Mutex<Option<Held>>,
 }
 
 impl Authorities {

@@ -344,7 +344,8 @@ impl Service {
             form.patient.as_deref().filter(|_| search.is_none()).and_then(|text| text.parse().ok());
         let theirs = match &wanted {
             Some(wanted) => {
-                let patients = self.patients_of(tenant, &step.standing, &person, now).await.map_err(failed)?;
+                let patients = self.patients_of(tenant, &step.standing, &person, now).await;
+                let patients = patients.map_err(|fault| failed(fault.into()))?;
                 patients.rows.iter().any(|row| row.id == *wanted)
             }
             None => false,

@@ -128,9 +128,3 @@ pub(super) async fn broker_jwks(State(service): State<Arc<Service>>, Path(tenant
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
     service.broker.jwks(&tenant.id).map_or_else(no_tenant, public)
 }
-
-/// `GET /{tenant}/broker/ehr/jwks`: keys that verify our assertions at the EHR that launches us; in no other set.
-pub(super) async fn ehr_jwks(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
-    let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    service.broker.ehr_jwks(&tenant.id).map_or_else(no_tenant, public)
-}

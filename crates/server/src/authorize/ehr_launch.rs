@@ -45,6 +45,7 @@ pub(super) async fn launch(
     let Ok(trace) = Trace::new(tenant.id.as_str(), "GET oauth/launch", origin(&request)) else {
         return Stop::page(Refusal::Fault).response(tenant);
     };
+    let request = Request::from_parts(request.into_parts().0, ());
     match Box::pin(service.go_to_ehr(tenant, &client, &request)).await {
         Ok(response) => response,
         Err(failed) => service.launch_failed(tenant, &trace, failed).await,
@@ -61,6 +62,7 @@ pub(super) async fn came_back(
     let Ok(trace) = Trace::new(tenant.id.as_str(), "GET oauth/callback/ehr", origin(&request)) else {
         return Stop::page(Refusal::Fault).response(tenant);
     };
+    let request = Request::from_parts(request.into_parts().0, ());
     match Box::pin(service.came_from_ehr(tenant, &trace, &request)).await {
         Ok(response) => response,
         Err(failed) => service.launch_failed(tenant, &trace, failed).await,
@@ -92,7 +94,7 @@ impl From<Fault> for Failed {
 }
 
 impl Service {
-    async fn go_to_ehr(&self, tenant: &Tenant, client: &str, request: &Request<Body>) -> Result<Response, Failed> {
+    async fn go_to_ehr(&self, tenant: &Tenant, client: &str, request: &Request<()>) -> Result<Response, Failed> {
         let bad = |says: &str| Failed::new(StatusCode::BAD_REQUEST, says);
         if !self.registry.fresh() {
             return Err(Fault("this node has lost touch with its store").into());
@@ -131,7 +133,7 @@ impl Service {
         Ok(response)
     }
 
-    async fn came_from_ehr(&self, tenant: &Tenant, trace: &Trace, request: &Request<Body>) -> Result<Response, Failed> {
+    async fn came_from_ehr(&self, tenant: &Tenant, trace: &Trace, request: &Request<()>) -> Result<Response, Failed> {
         let over = || Failed::new(StatusCode::BAD_REQUEST, "This launch is over. Start the app from the EHR again");
         let now = self.clock.now();
         let query = request.uri().query().unwrap_or_default();

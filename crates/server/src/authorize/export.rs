@@ -2,7 +2,7 @@
 
 use domain::{LaunchKind, Millis, Reason};
 use oauth::ErrorCode;
-use oauth::request::{Grant, TokenRequest};
+use oauth::grant::{Grant, TokenRequest};
 use oauth::scope::ScopeRefusal;
 
 use super::client::Caller;
@@ -41,6 +41,7 @@ impl Service {
             ticket: None,
             details: None,
             evidence: None,
+            person: None,
         })
     }
 }

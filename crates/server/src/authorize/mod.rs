@@ -255,7 +255,10 @@ impl Authorize {
             .route("/{tenant}/broker/upstream/jwks", get(documents::broker_jwks).options(documents::preflight))
             .route("/{tenant}/broker/ehr/jwks", get(documents::ehr_jwks).options(documents::preflight))
             .route("/{tenant}/broker/identity/jwks", get(documents::identity_jwks).options(documents::preflight))
-            .route("/{tenant}/.well-known/openid-configuration", public(documents::openid_configuration))
+            .route(
+                "/{tenant}/.well-known/openid-configuration",
+                get(documents::openid_configuration).options(documents::preflight),
+            )
             .route("/{tenant}/fhir/.well-known/smart-configuration", public(documents::smart_configuration))
             .route(
                 "/.well-known/oauth-authorization-server/{tenant}",

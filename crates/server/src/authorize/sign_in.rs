@@ -189,7 +189,11 @@ pub(super) async fn came_back(
     request: Request<Body>,
 ) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    match service.signed_in_there(tenant, &request).await {
+    let Ok(trace) = Trace::new(tenant.id.as_str(), "GET oauth/callback/idp", origin(&request)) else {
+        return Stop::page(Refusal::Fault).response(tenant);
+    };
+    let request = Request::from_parts(request.into_parts().0, ());
+    match service.signed_in_there(tenant, &trace, &request).await {
         Ok(response) => response,
         Err(stop) => stop.response(tenant),
     }
@@ -264,9 +268,7 @@ impl Service {
         Ok(response)
     }
 
-    async fn signed_in_there(&self, tenant: &Tenant, request: &Request<Body>) -> Result<Response, Stop> {
-        let trace = Trace::new(tenant.id.as_str(), "GET oauth/callback/idp", origin(request))
-            .map_err(|_| Fault("the random source failed"))?;
+    async fn signed_in_there(&self, tenant: &Tenant, trace: &Trace, request: &Request<()>) -> Result<Response, Stop> {
         let provider = tenant.provider.as_ref().ok_or(Stop::page(Refusal::Request))?;
         let mut browser = Browser::read(tenant, request.headers());
         let query = request.uri().query().unwrap_or_default();
@@ -284,12 +286,12 @@ impl Service {
             Ok(who) => who,
             Err(why) => {
                 tracing::info!(tenant = %tenant.id, %why, "a sign-in was refused");
-                self.unwelcome(&trace, &why.to_string()).await?;
+                self.unwelcome(trace, &why.to_string()).await?;
                 return Err(Stop::Page(Refusal::Person, why.says().to_owned()));
             }
         };
         let person = Person::from(who);
-        let (secret, _) = self.welcome(tenant, &trace, &person, now).await?;
+        let (secret, _) = self.welcome(tenant, trace, &person, now).await?;
         let embedding = if away.framed { Embedding::Framed } else { Embedding::Own };
         let cookie = browser.signed_in(tenant, &secret, embedding)?;
         let mut response = see_other(&away.then.uri(tenant));

@@ -2,38 +2,32 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::audit::{Kind, Outcome};
 use domain::{
-    Approval, ApprovalStatus, Budget, Class, Confirmation, LaunchKind, LaunchMode, Level, Millis, Reason,
-    RelationshipRule, RequestedScope, ResourceMatch, Scope, Session, SessionId, Subject,
+    Approval, AuthMethod, Budget, Class, Integration, LaunchKind, LaunchMode, Millis, Presence, Reason,
+    RelationshipRule, RequestedScope, ResourceMatch, Scope,
 };
 use fhir::Id;
 use fhir::params::ParamKind;
 use http::{Request, StatusCode};
+use oauth::authorization::starts_with_person;
 use oauth::details::FhirTask;
-use oauth::request::{Grant, TICKET_CHARS, TokenRequest};
+use oauth::grant::{Grant, TokenRequest};
+use oauth::request::TICKET_CHARS;
 use oauth::scope::{Granted, ScopeRefusal};
-use oauth::token::AccessClaims;
 use oauth::{ErrorCode, form};
-use serde_json::{Value, json};
-use store::{Issue, IssueRefusal, NewSession, UsedAssertion};
+use serde_json::Value;
+use store::{IssueRefusal, UsedAssertion};
 
 use super::alarm;
-use super::bind::bind;
 use super::client::{Caller, NotAuthenticated, refused, refused_by};
+use super::code::{CODE_REFUSED, FromPerson};
 use super::http::{Refused, body, json as answer, no_tenant, origin};
-use super::probe::NotProved;
-use super::shown::{self, Shown};
 use super::trace::{self, Trace};
-use super::{SESSION_PATIENT, Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
-use crate::audit::Lane;
-use crate::clock::random;
+use super::{Service, Tenant};
 use crate::proofs;
 use crate::registry::Standing;
 
@@ -328,7 +322,7 @@ pub(super) fn ticket_hash(ticket: &str) -> Option<[u8; 32]> {
     if ticket.len() != TICKET_CHARS || !ticket.bytes().all(plain) {
         return None;
     }
-    digest::digest(&digest::SHA256, ticket.as_bytes()).as_ref().try_into().ok()
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, ticket.as_bytes()).as_ref().try_into().ok()
 }
 
 pub(super) fn relationship_rule(approval: &Approval) -> Option<&RelationshipRule> {

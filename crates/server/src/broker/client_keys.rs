@@ -70,11 +70,15 @@ impl ClientKeys {
         if !acceptable(url) {
             return None;
         }
-        self.get_vetted(url, kid, algorithm).await
+        self.vetted(url, wanted).await
     }
 
-    /// The same for a URL that its caller has judged: that of an identity provider may be plaintext on loopback.
+    /// The same as [`ClientKeys::get`] for a URL that its caller has judged: that of an identity provider may be plaintext on loopback.
     pub(crate) async fn get_vetted(&self, url: &str, kid: &str, algorithm: Algorithm) -> Option<Arc<KeySet>> {
+        self.vetted(url, &|keys| keys.choose(kid, algorithm).is_some()).await
+    }
+
+    async fn vetted(&self, url: &str, wanted: &(dyn Fn(&KeySet) -> bool + Send + Sync)) -> Option<Arc<KeySet>> {
         let entry = self.entry(url)?;
         let arrived = Instant::now();
         if let Some(keys) = self.usable(&entry, wanted) {

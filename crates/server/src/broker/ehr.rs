@@ -131,6 +131,14 @@ impl std::fmt::Debug for EhrPending {
     }
 }
 
+impl EhrPending {
+    /// The `state` that the browser brings back: what this launch is found by.
+    #[must_use]
+    pub fn state(&self) -> &str {
+        &self.state
+    }
+}
+
 /// What the EHR said of a launch.
 pub struct EhrLaunched {
     /// The patient.

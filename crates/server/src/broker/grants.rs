@@ -30,8 +30,8 @@ const RETRY_MILLIS: Millis = 1_000;
 /// How often, and how long apart, another node's refresh is looked for: 3 s in all.
 const LOOKS: usize = 30;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A token that can be refreshed is, this long before its end; for a short-lived one earlier than half its life would be too early.
-const AHEAD_MILLIS: Millis = 60_000;
+/// A token that can be refreshed is, this long before its end: longer than a request takes, a quarter of the shortest life (60 s).
+const AHEAD_MILLIS: Millis = 15_000;
 
 /// Why a grant cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +71,13 @@ impl std::fmt::Debug for OwnToken {
 }
 
 impl OwnToken {
-    fn new(grant: &UpstreamGrant, revision: u64, now: Millis) -> Option<Self> {
+    fn new(grant: &UpstreamGrant, revision: u64) -> Option<Self> {
         let bearer = Zeroizing::new(format!("Bearer {}", grant.access_token));
         let mut header = HeaderValue::from_str(&bearer).ok()?;
         header.set_sensitive(true);
-        let left = grant.expires_at.saturating_sub(now).max(0);
-        let ahead = if grant.refresh_token.is_some() { AHEAD_MILLIS.min(left / 2) } else { 0 };
-        Some(Self { header, revision, refresh_at: grant.expires_at - ahead, expires_at: grant.expires_at })
+        let ahead = if grant.refresh_token.is_some() { AHEAD_MILLIS } else { 0 };
+        let (refresh_at, expires_at) = (grant.expires_at.saturating_sub(ahead), grant.expires_at);
+        Some(Self { header, revision, refresh_at, expires_at })
     }
 
     pub(super) fn header(&self) -> HeaderValue {
@@ -140,7 +140,7 @@ impl Grants {
             return Err(HoldGrantError::Held);
         }
         let entry = self.entry(tenant, session);
-        entry.current.store(OwnToken::new(grant, 1, self.clock.now()).map(Arc::new));
+        entry.current.store(OwnToken::new(grant, 1).map(Arc::new));
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Grants {
                 return over();
             };
             let Some(grant) = self.open(&row).filter(|grant| grant.state == GrantState::Alive) else { return over() };
-            let Some(token) = OwnToken::new(&grant, row.revision, now).map(Arc::new) else { return over() };
+            let Some(token) = OwnToken::new(&grant, row.revision).map(Arc::new) else { return over() };
             let alive = usable(&token) && now < token.expires_at;
             if alive && now < token.refresh_at {
                 entry.current.store(Some(Arc::clone(&token)));
@@ -308,7 +308,7 @@ impl Grants {
         }
         match grant.state {
             GrantState::Alive if kept => {
-                let token = OwnToken::new(&grant, claim.revision.saturating_add(1), self.clock.now());
+                let token = OwnToken::new(&grant, claim.revision.saturating_add(1));
                 token.map(Arc::new).ok_or(NoOwnToken::Over)
             }
             // What nobody will find again is not left alive.

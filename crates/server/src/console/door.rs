@@ -161,7 +161,7 @@ impl Turned {
         Self::new(StatusCode::BAD_REQUEST, Reason::RequestInvalid, "What was sent cannot be read.")
     }
 
-    fn broken() -> Self {
+    pub(super) fn broken() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::Overloaded, "The gate cannot do this now. Try again.")
     }
 }
@@ -272,9 +272,9 @@ async fn visit(
     let (now, hash) = (registry.now(), credential_hash(&secret));
     let mut signed_in = None;
     if let Some(session) = registry.store().use_console_session(&hash, now, now - IDLE).await?
-        && let Some(row) = registry.store().find_person(&session.person).await?
+        && let Some(caller) = registry.caller(session.person, hash).await?
     {
-        signed_in = Some((Caller { person: session.person, roles: row.person.roles, token: hash }, session.means));
+        signed_in = Some((caller, session.means));
     }
     Ok((Visitor { secret, peer, signed_in }, false))
 }
@@ -382,6 +382,12 @@ fn ruled(over: Over, mut response: Response) -> Response {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
+}
+
+/// The same rules for a page that is shown before anything is known of its browser.
+pub(super) fn ruled_page(response: &mut Response) {
+    let taken = std::mem::take(response);
+    *response = ruled(Over::Http, taken);
 }
 
 #[test]

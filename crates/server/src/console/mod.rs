@@ -8,6 +8,7 @@ mod door;
 mod origin;
 mod pages;
 mod passkeys;
+mod provider;
 mod sign_in;
 
 use axum::Router;
@@ -35,6 +36,8 @@ pub(crate) fn router(registry: Registry) -> Router {
         .route("/console/sign-in/options", post(sign_in::options))
         .route("/console/sign-in/passkey", post(sign_in::by_passkey))
         .route("/console/sign-in/passphrase", post(sign_in::by_passphrase))
+        .route("/console/sign-in/provider", post(provider::begin))
+        .route("/console/sign-in/finish", get(provider::finish))
         .route("/console/sign-in/answer", post(sign_in::answer))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/passkeys", get(passkeys::show))
@@ -45,6 +48,9 @@ pub(crate) fn router(registry: Registry) -> Router {
         .route("/console/passkey.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(registry.clone(), door::enter))
+        // From another site: by a browser without its cookie, and by the provider itself.
+        .route("/console/sign-in/callback", get(provider::callback))
+        .route("/console/sign-in/back-channel", post(provider::back_channel).layer(DefaultBodyLimit::max(BODY_MAX)))
         .with_state(registry)
 }
 

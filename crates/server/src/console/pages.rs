@@ -1,9 +1,10 @@
 //! The pages themselves, filled in. Templates escape everything that is put into them.
 
 use askama::Template;
-use store::{LoginRequest, Means, Passkey};
+use store::{ANYBODY, LoginRequest, Means, Passkey};
 
 use super::door::Visitor;
+use crate::registry::AdminProvider;
 use crate::registry::api::show_time;
 
 /// What every page needs: the token for its forms, and who is signed in.
@@ -31,6 +32,7 @@ struct SignIn<'a> {
     request: &'a str,
     waiting_for: &'a str,
     name: &'a str,
+    providers: &'a [AdminProvider],
 }
 
 #[derive(Template)]
@@ -58,6 +60,21 @@ struct Row {
 }
 
 #[derive(Template)]
+#[template(path = "console/onward.html")]
+struct Onward<'a> {
+    frame: Frame,
+    name: &'a str,
+    url: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "console/signed_out.html")]
+struct SignedOut<'a> {
+    frame: Frame,
+    elsewhere: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "console/notice.html")]
 struct Notice<'a> {
     frame: Frame,
@@ -80,12 +97,28 @@ pub(super) fn signed_in_notice(visitor: &Visitor, title: &str, says: &str) -> St
     filled(&Notice { frame: Frame::of(visitor), title, says })
 }
 
-/// The two ways to sign in. `wrong`: what was wrong the last time; `name`: who it was then.
-pub(super) fn sign_in(visitor: &Visitor, wrong: &str, request: Option<&LoginRequest>, name: &str) -> String {
-    let waiting_for = request.map_or("", |request| request.person.as_str());
+/// Leads a browser on: by itself where it may, else by a link.
+pub(super) fn onward(name: &str, url: &str) -> String {
+    filled(&Onward { frame: Frame::nobody(), name, url })
+}
+
+/// Signed out here; `elsewhere` is where to sign out at the identity provider too.
+pub(super) fn signed_out(elsewhere: &str) -> String {
+    filled(&SignedOut { frame: Frame::nobody(), elsewhere })
+}
+
+/// The ways to sign in. `wrong`: what was wrong the last time; `name`: who it was then.
+pub(super) fn sign_in(
+    visitor: &Visitor,
+    wrong: &str,
+    request: Option<&LoginRequest>,
+    name: &str,
+    providers: &[AdminProvider],
+) -> String {
+    let waiting_for = request.map_or("", |request| request.person.as_str()).trim_start_matches(ANYBODY);
     let name = if name.is_empty() { waiting_for } else { name };
     let request = request.map_or("", |request| request.id.as_str());
-    filled(&SignIn { frame: Frame::of(visitor), wrong, request, waiting_for, name })
+    filled(&SignIn { frame: Frame::of(visitor), wrong, request, waiting_for, name, providers })
 }
 
 /// The code to compare, and yes or no.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use domain::Reason;
 use serde_json::json;
-use store::PasskeyGone;
+use store::{Means, PasskeyGone};
 
 use super::ceremony::{self, Attestation};
 use super::door::{Form, Sent, Turned, Visitor};
@@ -22,11 +22,25 @@ pub(super) async fn show(State(registry): State<Registry>, visitor: Visitor) -> 
     Ok(Html(pages::passkeys(&visitor, &passkeys)).into_response())
 }
 
+/// Whoever signs in at an identity provider does so and no other way.
+fn not_by_provider(visitor: &Visitor) -> Result<(), Turned> {
+    match &visitor.signed_in {
+        Some((caller, Means::Provider)) => {
+            let says = "You sign in at your identity provider, so you have no passkeys here.";
+            let turned = Turned::new(StatusCode::FORBIDDEN, Reason::ClientInvalid, says);
+            Err(turned.tried("passkey", "enrol", Some(caller.person.clone())))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn options(State(registry): State<Registry>, visitor: Visitor, _: Sent<serde_json::Value>) -> Answer {
+    not_by_provider(&visitor)?;
     Ok(Json(ceremony::enrol_options(&registry, &visitor).await?).into_response())
 }
 
 pub(super) async fn enrol(State(registry): State<Registry>, visitor: Visitor, Sent(sent): Sent<Attestation>) -> Answer {
+    not_by_provider(&visitor)?;
     ceremony::enrol(&registry, &visitor, &sent).await?;
     // With the first one the session by passphrase is over, and the page leads to signing in with it.
     Ok((StatusCode::CREATED, Json(json!({ "next": "/console/passkeys" }))).into_response())

@@ -8,7 +8,7 @@ use domain::audit::Outcome;
 use domain::{Millis, PersonId, Reason};
 use serde::Deserialize;
 use serde_json::json;
-use store::{ConsoleSession, LoginRequest, LoginState, Means};
+use store::{ANYBODY, ConsoleSession, LoginRequest, LoginState, Means};
 
 use super::ceremony::{self, Assertion};
 use super::door::{Form, NewSecret, Sent, Turned, Visitor};
@@ -19,7 +19,7 @@ use crate::registry::people::{credential_hash, new_secret};
 use crate::registry::trail::Deed;
 
 /// A page session ends after this long whatever happens (S4-03).
-const LIFE: Millis = 8 * 3_600_000;
+pub(super) const LIFE: Millis = 8 * 3_600_000;
 
 /// The query of the page.
 #[derive(Deserialize)]
@@ -36,11 +36,11 @@ fn page(text: String) -> Answer {
 }
 
 /// The id of a request is 32 hexadecimal digits; anything else names none and is not repeated anywhere.
-fn plain(id: &str) -> &str {
+pub(super) fn plain(id: &str) -> &str {
     if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) { id } else { "" }
 }
 
-fn place(request: &str) -> String {
+pub(super) fn place(request: &str) -> String {
     match plain(request) {
         "" => "/console/passkeys".to_owned(),
         id => format!("/console/sign-in?request={id}"),
@@ -55,16 +55,16 @@ pub(super) async fn show(State(registry): State<Registry>, visitor: Visitor, Que
     let over = "This sign-in is over: it took longer than five minutes, or is not known. Start again in your terminal.";
     match (&visitor.signed_in, request) {
         (_, Some(None)) => page(pages::notice("Nothing waits here", over)),
-        (None, None) => page(pages::sign_in(&visitor, "", None, "")),
-        (None, Some(Some(request))) => page(pages::sign_in(&visitor, "", Some(&request), "")),
+        (None, None) => page(pages::sign_in(&visitor, "", None, "", registry.providers())),
+        (None, Some(Some(request))) => page(pages::sign_in(&visitor, "", Some(&request), "", registry.providers())),
         (Some(_), None) => Ok(Redirect::to("/console/passkeys").into_response()),
-        (Some((caller, _)), Some(Some(request))) => page(asked_page(&visitor, &caller.person, &request)),
+        (Some((caller, means)), Some(Some(request))) => page(asked_page(&visitor, &caller.person, *means, &request)),
     }
 }
 
 /// What somebody who is signed in sees of a command line that waits.
-fn asked_page(visitor: &Visitor, person: &PersonId, request: &LoginRequest) -> String {
-    if request.person != person.as_str() {
+fn asked_page(visitor: &Visitor, person: &PersonId, means: Means, request: &LoginRequest) -> String {
+    if !is_for(request, person, means) {
         let says = "The command line waits for somebody else. Sign out here, or start again there with your own name.";
         return pages::signed_in_notice(visitor, "This is not for you", says);
     }
@@ -79,6 +79,11 @@ fn asked_page(visitor: &Visitor, person: &PersonId, request: &LoginRequest) -> S
             pages::signed_in_notice(visitor, "Refused", says)
         }
     }
+}
+
+/// Whether this command line waits for this person: by name, or for whoever signs in at an identity provider.
+fn is_for(request: &LoginRequest, person: &PersonId, means: Means) -> bool {
+    request.person == person.as_str() || (request.person == ANYBODY && means == Means::Provider)
 }
 
 pub(super) async fn options(State(registry): State<Registry>, visitor: Visitor, _: Sent<serde_json::Value>) -> Answer {
@@ -144,7 +149,7 @@ async fn again(
     says: &str,
 ) -> Result<String, Turned> {
     let request = registry.store().find_login(plain(request), registry.now()).await?;
-    Ok(pages::sign_in(visitor, says, request.as_ref(), name))
+    Ok(pages::sign_in(visitor, says, request.as_ref(), name, registry.providers()))
 }
 
 /// Signs a person in on this browser, under a new secret: whoever knew the one before knows nothing now.
@@ -155,6 +160,11 @@ async fn open(
     means: Means,
     response: &mut Response,
 ) -> Result<(), Turned> {
+    if registry.store().identity_of(&person).await?.is_some() {
+        let says = "You sign in at your identity provider, and no other way.";
+        let turned = Turned::new(StatusCode::FORBIDDEN, Reason::ClientInvalid, says);
+        return Err(turned.tried("console-session", "sign-in", Some(person)));
+    }
     let (secret, now) = (new_secret()?, registry.now());
     let deed = Deed {
         noun: "console-session",
@@ -197,7 +207,8 @@ pub(super) async fn answer(State(registry): State<Registry>, visitor: Visitor, f
     if request.code != form.get("code") {
         return Err(turned("The code is another one now. Start again in your terminal."));
     }
-    if request.person != caller.person.as_str() {
+    let means = visitor.signed_in.as_ref().map(|(_, means)| *means);
+    if !means.is_some_and(|means| is_for(&request, &caller.person, means)) {
         return Err(turned("The command line waits for somebody else."));
     }
     let deed = Deed {
@@ -209,7 +220,7 @@ pub(super) async fn answer(State(registry): State<Registry>, visitor: Visitor, f
         ..Deed::default()
     };
     let intent = registry.trail().intend(Some(caller), &deed).await?;
-    let done = registry.store().answer_login(id, &caller.person, state, registry.now()).await?;
+    let done = registry.store().answer_login(id, &caller.person, state, &caller.token, registry.now()).await?;
     let (outcome, status) = if done { (Outcome::Success, 200) } else { (Outcome::Denied, 409) };
     registry.trail().conclude(intent, outcome, status, registry.feed()).await?;
     if !done {
@@ -219,13 +230,15 @@ pub(super) async fn answer(State(registry): State<Registry>, visitor: Visitor, f
 }
 
 pub(super) async fn sign_out(State(registry): State<Registry>, visitor: Visitor, _: Form) -> Answer {
+    let mut elsewhere = None;
     if let Some((caller, _)) = &visitor.signed_in {
         let deed = Deed { noun: "console-session", verb: "sign-out", id: caller.person.to_string(), ..Deed::default() };
         let intent = registry.trail().intend(Some(caller), &deed).await?;
         registry.store().end_console_session(&caller.token).await?;
+        elsewhere = super::provider::end(&registry, &caller.token).await?;
         registry.trail().conclude(intent, Outcome::Success, 200, registry.feed()).await?;
     }
-    let mut response = Html(pages::notice("Signed out", "You are signed out on this browser.")).into_response();
+    let mut response = Html(pages::signed_out(elsewhere.as_deref().unwrap_or_default())).into_response();
     response.extensions_mut().insert(NewSecret(new_secret()?));
     Ok(response)
 }

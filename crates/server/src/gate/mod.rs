@@ -293,9 +293,6 @@ impl Gate {
             let refusal = Refusal::new(Reason::UpstreamUnavailable, "this node has lost touch with its store");
             return Err((refusal, Some(session)));
         }
-        if let Err(refusal) = holder::holds(&session, certificate) {
-            return Err((refusal, Some(session)));
-        }
         // A session committed by another node may be ahead of this one; so may its end.
         if session.feed > self.registry.feed() && !self.registry.reached(session.feed).await {
             return Err((

@@ -51,10 +51,10 @@ impl IdentitySigner {
     #[must_use]
     pub fn to_jwk(&self) -> serde_json::Value {
         let public = self.key.public_key();
+        let (n, e) = numbers(public.as_ref()).unwrap_or_default();
         serde_json::json!({
             "kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.kid,
-            "n": URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero()),
-            "e": URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
+            "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e),
         })
     }
 
@@ -67,6 +67,34 @@ impl IdentitySigner {
         self.key.sign(&RSA_PKCS1_SHA256, &self.random, message, &mut signature).map_err(|_| SignTokenError)?;
         Ok(signature)
     }
+}
+
+/// Modulus and exponent of an `RSAPublicKey` (RFC 8017, appendix A.1.1), as the library writes it: two positive numbers in one sequence.
+fn numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (sequence, rest) = value(0x30, der)?;
+    let (modulus, after) = value(2, sequence)?;
+    let (exponent, end) = value(2, after)?;
+    let positive = |number: &[u8]| number.iter().position(|byte| *byte != 0);
+    let (m, e) = (positive(modulus)?, positive(exponent)?);
+    if !rest.is_empty() || !end.is_empty() {
+        return None;
+    }
+    Some((modulus.get(m..)?, exponent.get(e..)?))
+}
+
+/// The content of the DER value with this tag that `bytes` begin with, and what follows it.
+fn value(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(2)?;
+    let (found, first) = (head.first()?, *head.get(1)?);
+    if *found != tag {
+        return None;
+    }
+    if first < 0x80 {
+        return rest.split_at_checked(first.into());
+    }
+    let (length, rest) = rest.split_at_checked((first & 0x7f).into())?;
+    let length = length.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
+    rest.split_at_checked(length)
 }
 
 impl KeyRing {
@@ -114,4 +142,16 @@ impl KeyRing {
         keys.push(identity.to_jwk());
         Ok(serde_json::json!({ "keys": keys }).to_string())
     }
+}
+
+#[test]
+fn an_id_token_key_is_published_as_it_signs() {
+    let pkcs8 = IdentitySigner::generate().unwrap();
+    let signer = IdentitySigner::read("1", &pkcs8).unwrap();
+    let set = serde_json::json!({ "keys": [signer.to_jwk()] }).to_string();
+    let keys = oauth::KeySet::parse(set.as_bytes()).unwrap();
+    let key = keys.keys().first().unwrap();
+    assert!(key.verify(oauth::Algorithm::Rs256, b"message", &signer.sign(b"message").unwrap()), "OI-04");
+    assert!(!key.verify(oauth::Algorithm::Rs256, b"other", &signer.sign(b"message").unwrap()));
+    assert!(!format!("{signer:?}").contains("BEGIN") && format!("{signer:?}").contains("[sealed]"));
 }

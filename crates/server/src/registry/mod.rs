@@ -3,6 +3,7 @@
 //! One way in: every change is written to the store, numbered by its feed, and read back by the same poll that sees the
 //! changes of other processes, before the API answers. So one code path builds what decisions look at.
 
+mod addresses;
 pub(crate) mod api;
 mod canonical;
 mod digest;
@@ -13,6 +14,7 @@ pub(crate) mod people;
 mod plan;
 mod policies;
 mod profiles;
+pub(crate) mod providers;
 mod roles;
 mod rules;
 mod snapshot;
@@ -41,6 +43,7 @@ use ended::{EndedSessions, REMEMBERED};
 use people::Passphrases;
 pub use people::{INIT_LIFE, credential_hash};
 pub(crate) use plan::outcome as outcome_of;
+pub use providers::AdminProvider;
 use snapshot::Mark;
 pub use snapshot::{Snapshot, Standing};
 use trail::{Deed, Trail};
@@ -103,6 +106,8 @@ struct Inner {
     asked: entry::Asked,
     /// Where the pages are; unset, there are none.
     console: std::sync::OnceLock<Origin>,
+    /// Where people of the administration sign in; unset, by passkey and passphrase alone.
+    providers: std::sync::OnceLock<Vec<AdminProvider>>,
     /// One poll at a time; whoever waits for it finds its work done.
     polling: tokio::sync::Mutex<()>,
     /// One change at a time in this process: planned and written against the same snapshot.
@@ -164,6 +169,7 @@ impl Registry {
             passphrases: Passphrases::default(),
             asked: entry::Asked::default(),
             console: std::sync::OnceLock::new(),
+            providers: std::sync::OnceLock::new(),
             polling: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -333,6 +339,11 @@ impl Registry {
     /// The store, for the pages.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The keys, for what the pages seal.
+    pub(crate) fn keys(&self) -> Option<&KeyRing> {
+        self.0.keys.as_ref()
     }
 
     /// Now.

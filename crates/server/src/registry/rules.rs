@@ -15,8 +15,6 @@ use super::snapshot::Snapshot;
 
 /// Shortest token life that leaves an agent time to work.
 const TOKEN_SECONDS_MIN: u32 = 30;
-/// Most redirect URIs.
-const REDIRECTS_MAX: usize = 10;
 /// Longest justification, purpose or reason.
 const TEXT_MAX: usize = 2_000;
 /// Oldest evidence that proves a relationship.
@@ -36,43 +34,8 @@ pub(crate) fn integration(integration: &Integration, now: Millis) -> Vec<String>
             out.push(says.into());
         }
     }
-    for (field, uris) in [("redirect_uris", &integration.redirect_uris), ("launch_urls", &integration.launch_urls)] {
-        if uris.len() > REDIRECTS_MAX {
-            out.push(format!("`{field}` has more than {REDIRECTS_MAX} entries"));
-        }
-        for uri in uris {
-            // Compared as text later, so there is nothing here to normalise (RFC 9700 §4.1.3).
-            if !web(uri) {
-                let says = "must be an exact https URL (http on a loopback address only) without `*`, `#` and `@`";
-                out.push(format!("`{field}`: `{uri}` {says}"));
-            }
-        }
-    }
-    for (field, origins) in [("origins", &integration.origins), ("frame_ancestors", &integration.frame_ancestors)] {
-        if origins.len() > REDIRECTS_MAX {
-            out.push(format!("`{field}` has more than {REDIRECTS_MAX} entries"));
-        }
-        for origin in origins {
-            // RFC 6454 §6.2: scheme, host and port, as a browser writes them.
-            let bare = origin.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', ';', ',']));
-            if !bare || !web(origin) || origin.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                out.push(format!("`{field}`: `{origin}` must be an origin such as `https://app.example`"));
-            }
-        }
-    }
+    out.extend(super::addresses::mistakes(integration));
     out
-}
-
-/// Whether browsers may be sent there: https, or http to this machine, where a native app listens (REG-09, RFC 8252 §7.3).
-fn web(uri: &str) -> bool {
-    let Ok(parsed) = uri.parse::<http::Uri>() else { return false };
-    let host = parsed.host().unwrap_or_default();
-    let fits = match parsed.scheme_str() {
-        Some("https") => !host.is_empty(),
-        Some("http") => matches!(host, "127.0.0.1" | "[::1]" | "localhost"),
-        _ => false,
-    };
-    fits && !uri.contains(['*', '#', '@', '\\']) && uri.len() <= 500
 }
 
 /// Whether a key set would ever be fetched from there (NEG-143). Where its host leads is judged at each fetch (NEG-140).

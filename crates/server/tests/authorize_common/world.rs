@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use demo_ehr::{DemoEhr, Running};
 use domain::audit::Kind;
-use domain::{Approval, Class, Integration, ServiceRole, Terms};
+use domain::{Approval, Class, Demand, Integration, ServiceRole, Terms};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use server::audit::{Audit, Filter, PhiAccess, RecordView};
@@ -72,15 +73,31 @@ impl World {
 
     /// One that may also fetch from where `outbound` says.
     pub async fn reaching(terms: Terms, outbound: &OutboundSettings) -> Self {
-        Self::built(terms, outbound, None).await
+        Self::built(terms, outbound, None, None, &[]).await
     }
 
     /// One whose agent has a role, as JSON.
     pub async fn in_role(role: &str) -> Self {
-        Self::built(terms(900, 100), &loopback(), serde_json::from_str(role).unwrap()).await
+        Self::built(terms(900, 100), &loopback(), serde_json::from_str(role).unwrap(), None, &[]).await
     }
 
-    async fn built(terms: Terms, outbound: &OutboundSettings, role: Option<ServiceRole>) -> Self {
+    /// One that knows the authorities of its clients' certificates.
+    pub async fn trusting(authorities: &Path) -> Self {
+        Self::built(terms(900, 100), &loopback(), None, Some(authorities), &[]).await
+    }
+
+    /// One whose agent must do more than others.
+    pub async fn demanding(demands: &[Demand]) -> Self {
+        Self::built(terms(900, 100), &loopback(), None, None, demands).await
+    }
+
+    async fn built(
+        terms: Terms,
+        outbound: &OutboundSettings,
+        role: Option<ServiceRole>,
+        authorities: Option<&Path>,
+        demands: &[Demand],
+    ) -> Self {
         let mut resources = demo_ehr::fixture();
         resources.push(json!({"resourceType": "Patient", "id": "PR", "link": [{"other": {"reference": "Patient/P1"}, "type": "replaced-by"}]}));
         resources.push(json!({"resourceType": "Patient", "id": "PU"}));
@@ -97,8 +114,9 @@ impl World {
         let ehr = DemoEhr::from_resources(resources).start(([127, 0, 0, 1], 0).into()).await.unwrap();
         let clock = Clock::fixed(NOW);
         let dir = tempfile::tempdir().unwrap();
-        let tenants =
+        let mut tenants =
             [tenant("mercy", &ehr.base_url, UpstreamAuth::None), tenant("other", &ehr.base_url, UpstreamAuth::None)];
+        tenants[0].client_ca = authorities.map(Path::to_path_buf);
         let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let store = Store::open("sqlite::memory:").await.unwrap();
         let keys = KeyRing::open(&RootKey::parse(&[7; 32]).unwrap(), &store, &ids, NOW).await.unwrap();
@@ -116,7 +134,8 @@ impl World {
             audit.clone(),
             broker,
             clock.clone(),
-        );
+        )
+        .unwrap();
         let (launcher, agent, other, stranger) = (Key::new(), Key::new(), Key::new(), Key::new());
         let world = Self {
             router: authorize.router(),
@@ -135,6 +154,7 @@ impl World {
             _dir: dir,
         };
         let mut agent = integration("agent", "mercy", Class::ClinicalAi, &world.agent.jwks());
+        agent.demands = demands.iter().copied().collect();
         agent.role = role.is_some().then(|| "reader".parse().unwrap());
         let digest = approval_digest(&agent, role.as_ref(), &profile(), &terms);
         let approval = approval("mercy", "agent", terms, digest);

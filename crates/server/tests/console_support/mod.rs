@@ -48,7 +48,15 @@ impl Place {
             body_bytes_max: 1024,
             consent: ConsentSource::None,
         };
-        let settings = TenantSettings { id: tenant, name: "Mercy".into(), public_url: ORIGIN.into(), upstream };
+        let settings = TenantSettings {
+            id: tenant,
+            name: "Mercy".into(),
+            public_url: ORIGIN.into(),
+            upstream,
+            people: Default::default(),
+            ehr: None,
+            client_ca: None,
+        };
         let registry = Registry::open(store.clone(), &[settings], audit, keys, clock.clone()).await.unwrap();
         registry.serve_console(Origin::parse(ORIGIN).unwrap());
         let out = Self { registry, store, clock, _folder: folder };

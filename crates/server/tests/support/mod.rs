@@ -25,7 +25,9 @@ use serde_json::Value;
 use server::app::{self, Running};
 use server::authorize::SESSION_PATIENT;
 use server::clock::{Clock, random};
-use server::settings::{ListenSettings, OutboundSettings, Settings, TenantSettings, UpstreamAuth, UpstreamSettings};
+use server::settings::{
+    ListenSettings, OutboundSettings, Settings, TenantSettings, TlsFiles, UpstreamAuth, UpstreamSettings,
+};
 use server::surrogates::{Stood, SurrogateTable};
 use store::{Change, PutApproval, PutIntegration, PutRole, Store};
 use vault::RootKey;
@@ -117,22 +119,29 @@ impl Gate {
             .unwrap();
         let mut tenant = tenant(TENANT, &upstream);
         change(&mut tenant);
-        Self::serve(vec![tenant], upstream).await
+        Self::serve(vec![tenant], upstream, None).await
+    }
+
+    /// One whose public listener speaks TLS; [`Gate::send`] does not reach it.
+    pub async fn start_by_tls(tls: TlsFiles) -> Self {
+        let upstream = DemoEhr::from_resources(fixture::resources()).start(([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self::serve(vec![tenant(TENANT, &upstream)], upstream, Some(tls)).await
     }
 
     /// One that also serves the tenant `grace`, before an upstream of its own.
     pub async fn start_with_grace(grace: &Upstream) -> Self {
         let upstream = DemoEhr::from_resources(fixture::resources()).start(([127, 0, 0, 1], 0).into()).await.unwrap();
-        Self::serve(vec![tenant(TENANT, &upstream), tenant("grace", grace)], upstream).await
+        Self::serve(vec![tenant(TENANT, &upstream), tenant("grace", grace)], upstream, None).await
     }
 
-    async fn serve(tenants: Vec<TenantSettings>, upstream: Upstream) -> Self {
+    async fn serve(tenants: Vec<TenantSettings>, upstream: Upstream, tls: Option<TlsFiles>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(NOW);
         let settings = Settings {
-            public: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
+            public: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls },
             admin: ListenSettings { listen: ([127, 0, 0, 1], 0).into(), tls: None },
             admin_url: None,
+            admin_identity: None,
             store_url: format!("sqlite:{}", folder.path().join("hilum.db").display()),
             ledger_dir: folder.path().join("ledger"),
             spool_dir: folder.path().join("spool"),
@@ -359,6 +368,7 @@ impl Gate {
         let _ = self.store().apply(&change, NOW).await.unwrap().unwrap();
         let expires_at = self.clock.now() + 900_000;
         let issue = store::Issue {
+            person: None,
             assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
             ticket: None,
             session: store::NewSession {

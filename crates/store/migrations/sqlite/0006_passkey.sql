@@ -34,7 +34,7 @@ CREATE INDEX ceremony_expires ON ceremony (expires_at);
 CREATE TABLE console_session (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     person TEXT NOT NULL REFERENCES person (id),
-    means TEXT NOT NULL CHECK (means IN ('passkey', 'passphrase')),
+    means TEXT NOT NULL CHECK (means IN ('passkey', 'passphrase', 'provider')),
     created_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,

@@ -66,6 +66,8 @@ async fn s1_32_whoever_ends_a_session_makes_its_grant_due() {
         assert!(!store.delete_grant(&claim).await.unwrap(), "not by an old claim");
         assert!(store.delete_grant(&again).await.unwrap());
         assert_eq!(store.find_grant(&ID).await.unwrap(), None);
+        held(&store).await;
+        assert_eq!(due(&store, NOW).await, [0], "kept too late: the session had ended");
     })
     .await;
 }

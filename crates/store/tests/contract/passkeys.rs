@@ -173,7 +173,8 @@ async fn a_command_line_is_answered_once_by_its_person_and_takes_one_token() {
         };
         let take =
             async |byte: u8, at: i64| store.take_login(&[byte; 32], &[byte + 100; 32], at, at + MINUTE).await.unwrap();
-        let answer = async |id: &str, by: &PersonId, state, at| store.answer_login(id, by, state, at).await.unwrap();
+        let answer =
+            async |id: &str, by: &PersonId, state, at| store.answer_login(id, by, state, &[0; 32], at).await.unwrap();
         let one = ask(1, "olga@x").await;
         assert_eq!(take(1, NOW).await, Took::Nothing, "not granted");
         assert!(!answer(&one, &pia, LoginState::Granted, NOW).await, "somebody else");
@@ -184,7 +185,7 @@ async fn a_command_line_is_answered_once_by_its_person_and_takes_one_token() {
         assert_eq!(store.find_login(&one, over).await.unwrap(), None);
         assert_eq!(take(1, over).await, Took::Nothing, "fetched too late");
         assert_eq!(take(2, NOW).await, Took::Nothing, "another secret");
-        assert_eq!(take(1, NOW).await, Took::Token(olga.clone()));
+        assert!(matches!(take(1, NOW).await, Took::Token(person, _) if person == olga));
         assert_eq!(take(1, NOW).await, Took::Nothing, "once");
         assert_eq!(store.use_api_token(&[101; 32], NOW + 1, NOW - 1).await.unwrap(), Some(olga.clone()));
         let two = ask(3, "olga@x").await;

@@ -28,7 +28,14 @@ pub fn issue(n: u8, patient: u8, ticket: Option<[u8; 32]>, at: Millis) -> Issue 
         created_at: at,
         expires_at: at + 15 * MINUTE,
     };
-    Issue { assertion: assertion(&format!("i{n}")), ticket, session, patients_per_hour: 3, patients_per_day: 100 }
+    Issue {
+        assertion: assertion(&format!("i{n}")),
+        ticket,
+        person: None,
+        session,
+        patients_per_hour: 3,
+        patients_per_day: 100,
+    }
 }
 
 pub fn mint(n: u8, patient: u8, at: Millis) -> Mint {

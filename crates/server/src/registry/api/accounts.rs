@@ -184,13 +184,16 @@ pub(super) fn signed_in(token: &str, person: &PersonId, expires_at: domain::Mill
 pub(super) async fn logout(State(registry): State<Registry>, visit: Visit) -> Answer {
     let deed = visit.deed(&visit.caller.person, "");
     let token = visit.caller.token;
-    registry.carry_out(&visit, deed, async { Ok(registry.0.store.end_api_token(&token).await?) }).await?;
+    registry.carry_out(&visit, deed, async { Ok(registry.0.store.end_provider_sign_in(&token).await?) }).await?;
     ok(json!({ "signed_out": true }))
 }
 
 pub(super) async fn me(State(registry): State<Registry>, visit: Visit) -> Answer {
     let row = registry.0.store.find_person(&visit.caller.person).await?;
-    ok(shapes::person(&row.ok_or_else(|| ApiError::missing("person"))?))
+    let mut row = row.ok_or_else(|| ApiError::missing("person"))?;
+    // Those of this sign-in, where they are not granted.
+    row.person.roles = visit.caller.roles;
+    ok(shapes::person(&row))
 }
 
 pub(super) async fn passphrase(State(registry): State<Registry>, visit: Visit, Body(mut fields): Body) -> Answer {

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use domain::{Millis, Reason};
 use serde_json::json;
-use store::{LoginRequest, LoginState, Took};
+use store::{ANYBODY, LoginRequest, LoginState, Took};
 
 use super::Answer;
 use super::accounts::{attempted, signed_in};
@@ -34,7 +34,12 @@ pub(super) async fn ask(
     peer: Option<Extension<Peer>>,
     Body(mut fields): Body,
 ) -> Answer {
-    let person = fields.must::<String>("person");
+    // Whoever signs in at an identity provider is known by no name before.
+    let person = fields.maybe::<String>("person");
+    let person = match person {
+        None if registry.providers().is_empty() => fields.must::<String>("person"),
+        person => Some(person.unwrap_or_else(|| ANYBODY.to_owned())),
+    };
     let person = fields.end(person).map_err(ApiError::mistakes)?;
     if person.is_empty() || person.len() > PERSON_MAX {
         return Err(ApiError::mistakes(["`person` must have 1 to 129 bytes".to_owned()]));
@@ -91,10 +96,10 @@ pub(super) async fn fetch(State(registry): State<Registry>, Body(mut fields): Bo
         Deed { noun: "api-token", verb: "sign-in", id: request.person, note: "by page".into(), ..Deed::default() };
     let intent = inner.trail.intend(None, &deed).await?;
     let took = inner.store.take_login(&hash, &credential_hash(&token), now, now + TOKEN_LIFE).await?;
-    let Took::Token(person) = took else {
+    let Took::Token(person, expires_at) = took else {
         inner.trail.conclude(intent, domain::audit::Outcome::Denied, 401, registry.feed()).await?;
         return Err(ApiError { recorded: true, ..over() });
     };
     inner.trail.conclude(intent, domain::audit::Outcome::Success, 200, registry.feed()).await?;
-    signed_in(&token, &person, now + TOKEN_LIFE)
+    signed_in(&token, &person, expires_at)
 }

@@ -44,6 +44,7 @@ pub(super) async fn grant(
     Body(fields): Body,
 ) -> Answer {
     let (row, grant) = role(&registry, &visit, &id, fields).await?;
+    not_at_a_provider(&registry, &row).await?;
     let person = row.person.id;
     let deed = visit.deed(&person, shapes::grant_words(&grant));
     let (by, now) = (&visit.caller.person, registry.0.clock.now());
@@ -57,6 +58,14 @@ pub(super) async fn grant(
         })
         .await?;
     ok(shapes::person(&find(&registry, person.as_str()).await?))
+}
+
+/// Roles of people who sign in at an identity provider are given there, for one sign-in; a standing grant would outlive it.
+async fn not_at_a_provider(registry: &Registry, row: &PersonRow) -> Result<(), ApiError> {
+    match registry.0.store.identity_of(&row.person.id).await? {
+        None => Ok(()),
+        Some((issuer, _)) => Err(ApiError::conflict(format!("`{}` gets roles at `{issuer}` alone", row.person.id))),
+    }
 }
 
 pub(super) async fn revoke(

@@ -194,6 +194,5 @@ async fn authenticate(registry: &Registry, headers: &HeaderMap) -> Result<Caller
     let token = credential_hash(secret);
     let now = registry.0.clock.now();
     let person = registry.0.store.use_api_token(&token, now, now - TOKEN_IDLE).await?.ok_or_else(over)?;
-    let row = registry.0.store.find_person(&person).await?.ok_or_else(over)?;
-    Ok(Caller { person, roles: row.person.roles, token })
+    registry.caller(person, token).await?.ok_or_else(over)
 }

@@ -39,7 +39,7 @@ async fn session(store: &Store, byte: u8) -> SessionId {
     let assertion = UsedAssertion { issuer: "sched".into(), jti: byte.to_string(), expires_at: NOW + 1 };
     let id = session.id;
     store
-        .issue(Issue { assertion, ticket: None, session, patients_per_hour: 10, patients_per_day: 100 })
+        .issue(Issue { assertion, ticket: None, person: None, session, patients_per_hour: 10, patients_per_day: 100 })
         .await
         .unwrap()
         .unwrap();
