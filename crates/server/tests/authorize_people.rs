@@ -25,7 +25,9 @@ async fn a_clinician_starts_an_app_on_their_own() {
     let mut browser = Browser::default();
     let page = world.authorize(&mut browser, App::Agent, SCOPE).await;
     assert_eq!(page.status, StatusCode::OK);
-    for (name, value) in [("referrer-policy", "no-referrer"), ("cache-control", "no-store"), ("x-frame-options", "DENY")] {
+    for (name, value) in
+        [("referrer-policy", "no-referrer"), ("cache-control", "no-store"), ("x-frame-options", "DENY")]
+    {
         assert_eq!(page.headers[name], value, "NEG-034");
     }
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"), "AZ-15");
@@ -44,14 +46,21 @@ async fn a_clinician_starts_an_app_on_their_own() {
     assert!(consent.text.contains("aboratory"), "SC-17: a category is offered though the whole type was asked");
     let back = world.allow(&mut browser, &consent, |_| true).await;
     let (code, state, iss) = (back.query("code"), back.query("state"), back.query("iss"));
-    assert_eq!((state.as_deref(), iss.as_deref()), (Some("st ate&=é"), Some("https://gate.example/mercy")), "AZ-05, AZ-12");
+    assert_eq!(
+        (state.as_deref(), iss.as_deref()),
+        (Some("st ate&=é"), Some("https://gate.example/mercy")),
+        "AZ-05, AZ-12"
+    );
     let issued = world.redeem(App::Agent, &code.unwrap(), VERIFIER, ADDRESS).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
     let body = &issued.body;
     assert_eq!(body["patient"], "PA", "CX-03: a bare id");
     assert_eq!(body["token_type"], "Bearer");
     assert_eq!(body["scope"], "patient/Patient.rs patient/Observation.rs launch/patient openid fhirUser online_access");
-    assert!(body["expires_in"].as_i64().unwrap() <= 300, "S4-03: an online session is refreshed well within its idle time");
+    assert!(
+        body["expires_in"].as_i64().unwrap() <= 300,
+        "S4-03: an online session is refreshed well within its idle time"
+    );
     assert_eq!(body["need_patient_banner"], true, "CX-04");
     let claims = claims_of(body["id_token"].as_str().unwrap());
     assert_eq!(claims["fhirUser"], "https://gate.example/mercy/fhir/Practitioner/D1", "OI-02");
@@ -178,10 +187,9 @@ async fn forms_of_other_pages_are_refused() {
 async fn a_code_is_good_once_and_for_its_client() {
     let world = People::new().await;
     let code = world.code(App::Agent, SCOPE).await;
-    for (app, verifier, address) in [
-        (App::Other, VERIFIER, ADDRESS),
-        (App::Agent, VERIFIER, "https://app.example/other"),
-    ] {
+    for (app, verifier, address) in
+        [(App::Other, VERIFIER, ADDRESS), (App::Agent, VERIFIER, "https://app.example/other")]
+    {
         let refused = world.redeem(app, &code, verifier, address).await;
         assert_eq!(refused.error(), (400, "invalid_grant"), "TK-09");
     }
@@ -196,7 +204,11 @@ async fn a_code_is_good_once_and_for_its_client() {
     let (access, refresh) = (issued.text("access_token"), issued.text("refresh_token"));
     assert_eq!(world.introspect(App::Agent, &access).await.body["active"], true);
     assert_eq!(world.redeem(App::Agent, &code, VERIFIER, ADDRESS).await.error(), (400, "invalid_grant"), "NEG-060");
-    assert_eq!(world.introspect(App::Agent, &access).await.body, json!({"active": false}), "NEG-060: the first is dead");
+    assert_eq!(
+        world.introspect(App::Agent, &access).await.body,
+        json!({"active": false}),
+        "NEG-060: the first is dead"
+    );
     assert_eq!(world.refresh(App::Agent, &refresh, None).await.error(), (400, "invalid_grant"));
     assert!(world.alerts().await.contains(&"code-replayed".to_owned()));
     let code = world.code(App::Agent, SCOPE).await;
@@ -255,7 +267,11 @@ async fn a_persons_refresh_token_is_passed_on_and_its_theft_ends_the_family() {
     assert_eq!(third.body["scope"], issued.body["scope"], "RF-03: omitted is what was granted");
     world.clock.advance(11_000);
     assert_eq!(world.refresh(App::Agent, &first, None).await.error(), (400, "invalid_grant"));
-    assert_eq!(world.refresh(App::Agent, &third.text("refresh_token"), None).await.error(), (400, "invalid_grant"), "RF-08");
+    assert_eq!(
+        world.refresh(App::Agent, &third.text("refresh_token"), None).await.error(),
+        (400, "invalid_grant"),
+        "RF-08"
+    );
     assert_eq!(world.introspect(App::Agent, &third.text("access_token")).await.body, json!({"active": false}));
     assert!(world.alerts().await.contains(&"refresh-replayed".to_owned()));
 }
@@ -269,7 +285,11 @@ async fn an_online_session_ends_with_its_person() {
     let issued = world.redeem(App::Agent, &back.query("code").unwrap(), VERIFIER, ADDRESS).await;
     let out = world.sign_out(&mut browser).await;
     assert_eq!(out.status, StatusCode::OK);
-    assert_eq!(world.refresh(App::Agent, &issued.text("refresh_token"), None).await.error(), (400, "invalid_grant"), "NEG-168");
+    assert_eq!(
+        world.refresh(App::Agent, &issued.text("refresh_token"), None).await.error(),
+        (400, "invalid_grant"),
+        "NEG-168"
+    );
     assert_eq!(world.introspect(App::Agent, &issued.text("access_token")).await.body, json!({"active": false}));
     // Nobody refreshes for fifteen minutes: it ends by itself, and once.
     let issued = world.start(App::Agent, SCOPE).await;
@@ -291,7 +311,11 @@ async fn a_patients_app_keeps_access_until_it_is_taken_back() {
     let issued = world.redeem(App::Phone, &back.query("code").unwrap(), VERIFIER, ADDRESS).await;
     assert_eq!(issued.status, 200, "{}", issued.body);
     assert_eq!(issued.body["patient"], "PA", "the Patient she is, by a verified claim");
-    assert!(!issued.body["scope"].as_str().unwrap().contains('*'), "a wildcard is spelled out: {}", issued.body["scope"]);
+    assert!(
+        !issued.body["scope"].as_str().unwrap().contains('*'),
+        "a wildcard is spelled out: {}",
+        issued.body["scope"]
+    );
     assert!(issued.body["scope"].as_str().unwrap().contains("patient/Observation.read"), "D-09: v1 in, v1 out");
     let mut refresh = issued.text("refresh_token");
     for _ in 0..3 {
@@ -324,7 +348,11 @@ async fn pushed_requests_are_good_once_for_their_client() {
     assert_eq!(other.status, StatusCode::BAD_REQUEST, "PA-03");
     let first = world.ask_pushed(&mut Browser::default(), "agent", &uri).await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.text);
-    assert_eq!(world.ask_pushed(&mut Browser::default(), "agent", &uri).await.status, StatusCode::BAD_REQUEST, "NEG-230");
+    assert_eq!(
+        world.ask_pushed(&mut Browser::default(), "agent", &uri).await.status,
+        StatusCode::BAD_REQUEST,
+        "NEG-230"
+    );
     for (name, value, error) in [
         ("request_uri", uri.as_str(), (400, "invalid_request")),
         ("redirect_uri", "https://evil.example/cb", (400, "invalid_request")),

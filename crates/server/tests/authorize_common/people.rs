@@ -187,8 +187,7 @@ impl People {
             Registry::open(store.clone(), &tenants, audit.clone(), keys.clone(), clock.clone()).await.unwrap();
         let broker = Broker::new(&tenants, &loopback(), keys.clone(), clock.clone()).unwrap();
         let parts = (store.clone(), registry.clone(), audit.clone());
-        let authorize =
-            Authorize::new(&tenants, parts.0, parts.1, keys, parts.2, broker, clock.clone()).unwrap();
+        let authorize = Authorize::new(&tenants, parts.0, parts.1, keys, parts.2, broker, clock.clone()).unwrap();
         let world = Self {
             router: authorize.router(),
             registry,
@@ -260,9 +259,15 @@ impl People {
         if let Some(Browser(jar)) = browser {
             for cookie in head.headers.get_all(SET_COOKIE) {
                 let cookie = cookie.to_str().unwrap();
-                assert!(cookie.contains("HttpOnly") && cookie.contains("Secure") && cookie.contains("Path=/mercy/oauth"));
+                assert!(
+                    cookie.contains("HttpOnly") && cookie.contains("Secure") && cookie.contains("Path=/mercy/oauth")
+                );
                 let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
-                if value.is_empty() { jar.remove(name) } else { jar.insert(name.into(), value.into()) };
+                if value.is_empty() {
+                    jar.remove(name)
+                } else {
+                    jar.insert(name.into(), value.into())
+                };
             }
         }
         let text = String::from_utf8_lossy(&axum::body::to_bytes(body, 1 << 20).await.unwrap()).into_owned();
@@ -290,7 +295,12 @@ impl People {
         self.follow(browser, answer).await
     }
 
-    fn request<'a>(app: App, scope: &'a str, challenge: &'a str, with: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    fn request<'a>(
+        app: App,
+        scope: &'a str,
+        challenge: &'a str,
+        with: &[(&'a str, &'a str)],
+    ) -> Vec<(&'a str, &'a str)> {
         let mut out = vec![
             ("response_type", "code"),
             ("client_id", app.id()),
@@ -321,8 +331,7 @@ impl People {
         let mut fields = Self::request(app, scope, &challenge, &[]);
         let again = *fields.iter().find(|(known, _)| *known == name).unwrap();
         fields.push(again);
-        let request =
-            Request::get(format!("/mercy/oauth/authorize?{}", encoded(&fields))).body(Body::empty()).unwrap();
+        let request = Request::get(format!("/mercy/oauth/authorize?{}", encoded(&fields))).body(Body::empty()).unwrap();
         self.send(Some(browser), request).await
     }
 
@@ -484,6 +493,7 @@ impl People {
 }
 
 fn encoded(fields: &[(&str, &str)]) -> String {
-    let value = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let value =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     fields.iter().map(|(name, text)| format!("{name}={}", value(text))).collect::<Vec<_>>().join("&")
 }

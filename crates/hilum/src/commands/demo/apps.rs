@@ -116,7 +116,8 @@ pub struct App<'a> {
 }
 
 /// Types that apps with people read.
-const EXPECTED: &str = r#"["Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "Observation", "Encounter", "Appointment"]"#;
+const EXPECTED: &str =
+    r#"["Patient", "Condition", "AllergyIntolerance", "MedicationRequest", "Observation", "Encounter", "Appointment"]"#;
 
 impl App<'_> {
     /// As part of a manifest.
@@ -144,7 +145,8 @@ pub fn keyed(folder: &Path, id: &str) -> Result<String, Failure> {
 
 /// The profiles and the apps.
 pub fn manifest(folder: &Path, expires: &str) -> Result<String, Failure> {
-    const READ: &str = "Patient.rs Condition.rs AllergyIntolerance.rs MedicationRequest.rs Observation.rs Encounter.rs Appointment.rs";
+    const READ: &str =
+        "Patient.rs Condition.rs AllergyIntolerance.rs MedicationRequest.rs Observation.rs Encounter.rs Appointment.rs";
     let scopes = |level: &str| READ.split(' ').map(|read| format!("{level}/{read}")).collect::<Vec<_>>().join(" ");
     let task = |name: &str, purpose: &str, code: &str, scopes: &str| {
         format!(

@@ -22,9 +22,8 @@ pub fn bound_file(file: &Path) -> PathBuf {
 
 /// Writes both files, keys and secrets into `folder`, and returns the manifest that registers the clients.
 pub fn write(file: &Path, folder: &Path, expires: &str) -> Result<String, Failure> {
-    let random = || {
-        random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|why| Failure::failed(why.to_string()))
-    };
+    let random =
+        || random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|why| Failure::failed(why.to_string()));
     let secret = random()?;
     crate::commands::init::private_file(&folder.join("conf-sym.secret"), &secret)
         .map_err(|why| Failure::failed(format!("the secret of a client: {why}")))?;

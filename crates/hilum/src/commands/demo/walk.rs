@@ -136,7 +136,8 @@ impl Tour<'_> {
         let code = self.allowed(&mut browser, &asked, &alice, title).await;
 
         let token = self.exchanged(PATIENT_APP, &asked, &code).await?;
-        let ended = token.status == 200 && token.text("/patient") == PATIENT && !token.text("/refresh_token").is_empty();
+        let ended =
+            token.status == 200 && token.text("/patient") == PATIENT && !token.text("/refresh_token").is_empty();
         let title = "the app has its code exchanged: her record, and no other, for as long as she likes";
         self.step(title, "200", &token, ended, Self::shown(&token));
 
@@ -209,7 +210,9 @@ impl Tour<'_> {
         let url = ehr.launch_url(VISIT_AGENT, context).map_err(|why| Failure::failed(why.to_string()))?;
         let walk = browser.walk(Sent::get(&url), &Conduct::default()).await;
         let (launch, says) = match &walk.end {
-            End::App(address) => (parameter(address, "launch"), address.split('?').next().unwrap_or_default().to_owned()),
+            End::App(address) => {
+                (parameter(address, "launch"), address.split('?').next().unwrap_or_default().to_owned())
+            }
             End::Page(page) => (String::new(), format!("{} {}", page.answer.status, page.url)),
             End::Lost(why) => (String::new(), why.clone()),
         };
