@@ -56,7 +56,7 @@ impl Smart {
     }
 
     /// Whose launch this app's is, and where it begins: an app is a client, or one of the names a client has beside its own.
-    fn launched(&self, app: &str) -> Result<(&str, &str), LaunchError> {
+    fn begins_at(&self, app: &str) -> Result<(&str, &str), LaunchError> {
         if let Some(client) = self.clients.get(app) {
             let url = client.launch_url.as_deref().ok_or_else(|| LaunchError::NotLaunchable(app.to_owned()))?;
             return Ok((&client.client_id, url));
@@ -85,7 +85,7 @@ impl Smart {
         context: LaunchContext,
         state: &State,
     ) -> Result<(String, Vec<(String, String)>), LaunchError> {
-        let (client, url) = self.launched(client_id)?;
+        let (client, url) = self.begins_at(client_id)?;
         let handle = self.mint(client, context, state)?;
         Ok((url.to_owned(), vec![pair("iss", &state.base), pair("launch", &handle)]))
     }
