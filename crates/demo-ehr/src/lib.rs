@@ -29,6 +29,7 @@
 //!     keys: demo_ehr::ClientKeys::Jwks(jwks),
 //!     redirect_uris: vec!["http://127.0.0.1:9000/callback".into()],
 //!     launch_url: Some("http://127.0.0.1:9000/launch".into()),
+//!     launch_urls: Vec::new(),
 //! };
 //! let ehr = demo_ehr::DemoEhr::new(1, 50, 1_795_398_735_000).auth(demo_ehr::Auth::SmartLaunch).smart_client(app);
 //! let running = ehr.start(([127, 0, 0, 1], 0).into()).await?;

@@ -4,7 +4,7 @@ use crate::browser::{Browser, Conduct, Decision, End, Page, PageKind, Walk, subm
 use crate::flow::{Ask, landed};
 use crate::http::Send;
 use crate::row::{Cases, Checked, Row, Stop};
-use crate::suite::{Fixture, Suite};
+use crate::suite::{Fixture, Suite, Who};
 
 /// The rows.
 pub const ROWS: &[Row] = &[
@@ -108,7 +108,29 @@ async fn whole(suite: &Suite, scope: &str) -> Result<(Ask, Walk), Stop> {
 
 /// Walks until a page of this kind is there, unanswered.
 async fn stopped(suite: &Suite, kind: PageKind, scope: &str, conduct: &Conduct) -> Result<(Ask, Browser, Page), Stop> {
-    let app = suite.app()?;
+    stopped_for(suite, suite.app()?, kind, scope, conduct).await
+}
+
+/// The first app whose people pick a patient: a patient's own app may be about nobody else, and then has no such page.
+async fn picking<'a>(suite: &'a Suite, conduct: &Conduct) -> Result<&'a Fixture, Stop> {
+    let mut last = Stop::Skip("the configuration file has no app that people use".into());
+    for app in [Who::Pub, Who::Asy, Who::Sym, Who::Asyu].into_iter().filter_map(|who| suite.client(who).ok()) {
+        match stopped_for(suite, app, PageKind::Picker, &suite.config.scopes.base, conduct).await {
+            Ok(_) => return Ok(app),
+            Err(why @ Stop::Skip(_)) => last = why,
+            Err(why) => return Err(why),
+        }
+    }
+    Err(last)
+}
+
+async fn stopped_for(
+    suite: &Suite,
+    app: &Fixture,
+    kind: PageKind,
+    scope: &str,
+    conduct: &Conduct,
+) -> Result<(Ask, Browser, Page), Stop> {
     let ask = suite.ask(app, scope)?;
     let mut browser = suite.browser(&ask);
     let conduct = Conduct { stop_at: Some(kind), ..conduct.clone() };
@@ -252,8 +274,10 @@ async fn forged(suite: &Suite, cases: &mut Cases) -> Checked {
 async fn picker(suite: &Suite, cases: &mut Cases) -> Checked {
     let (conduct, p2) = (alice(suite)?, suite.p2()?);
     let field = &suite.config.forms.patient;
+    let app = picking(suite, &conduct).await?;
     for name in [p2, "no-such-patient-0", "../x", ""] {
-        let (_, mut browser, page) = stopped(suite, PageKind::Picker, &suite.config.scopes.base, &conduct).await?;
+        let (_, mut browser, page) =
+            stopped_for(suite, app, PageKind::Picker, &suite.config.scopes.base, &conduct).await?;
         let mut fields = page.form().map(crate::html::Form::fields).unwrap_or_default();
         fields.retain(|(have, _)| have != field);
         fields.push((field.clone(), name.to_owned()));
@@ -275,7 +299,9 @@ async fn picker(suite: &Suite, cases: &mut Cases) -> Checked {
 async fn offered(suite: &Suite, cases: &mut Cases) -> Checked {
     let p2 = suite.p2()?;
     let field = &suite.config.forms.patient;
-    let (_, _, page) = stopped(suite, PageKind::Picker, &suite.config.scopes.base, &alice(suite)?).await?;
+    let (conduct, base) = (alice(suite)?, &suite.config.scopes.base);
+    let app = picking(suite, &conduct).await?;
+    let (_, _, page) = stopped_for(suite, app, PageKind::Picker, base, &conduct).await?;
     let offers = |page: &Page, id: &str| {
         page.form().is_some_and(|form| {
             form.controls.iter().any(|control| {
@@ -285,7 +311,6 @@ async fn offered(suite: &Suite, cases: &mut Cases) -> Checked {
     };
     cases.expect("Alice is offered P1", offers(&page, suite.p1()?), "she is not");
     cases.expect("Alice is not offered P2", !offers(&page, p2), "she is");
-    let app = suite.app()?;
     let Ok(bob) = suite.bob() else {
         cases.skip("Bob", "the configuration file has no [people.bob]");
         return Ok(());

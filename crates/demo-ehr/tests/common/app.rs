@@ -121,12 +121,14 @@ impl World {
             keys: keys.clone(),
             redirect_uris: vec!["http://127.0.0.1:9/other".into()],
             launch_url: None,
+            launch_urls: Vec::new(),
         };
         let app = SmartClient {
             client_id: "app".into(),
             keys,
             redirect_uris: vec![REDIRECT.into(), "http://127.0.0.1:9/second".into()],
             launch_url: Some(LAUNCH.into()),
+            launch_urls: Vec::new(),
         };
         let ehr = DemoEhr::from_resources(demo_ehr::fixture())
             .auth(auth)

@@ -1,9 +1,12 @@
 //! `hilum demo`: a demonstration EHR, the gate in front of it, and a tour that is performed and checked.
 
+mod apps;
+mod fixtures;
 mod hospital;
 mod http;
 mod show;
 mod tour;
+mod walk;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,8 +23,11 @@ pub struct Demo {
     /// Only the tour; exits non-zero if a step does not end as it says
     #[arg(long)]
     pub tour: bool,
+    /// No tour: write what `hilum conformance` must know of its clients and people to FILE, and stay up
+    #[arg(long, value_name = "FILE", conflicts_with = "tour")]
+    pub conformance: Option<PathBuf>,
     /// Only the demonstration EHR, at this loopback address; no gate
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "tour")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["tour", "conformance"])]
     pub ehr: Option<SocketAddr>,
     /// Synthetic patients in the demonstration EHR (50 to 20000)
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(50..=20_000))]
@@ -47,6 +53,7 @@ const CLIENT_BYTES_MAX: u64 = 1024 * 1024;
 fn after_help() -> String {
     let mut text = "Examples:\n  hilum demo                        the tour, then stay up for requests of your own\n  \
         hilum demo --tour -o json         the tour alone, one object per step\n  \
+        hilum demo --conformance c.toml   for `hilum conformance URL --with c.toml`\n  \
         hilum demo --ehr 127.0.0.1:8080   the EHR alone, to put a gate of your own in front of\n  \
         hilum demo --ehr 127.0.0.1:8080 --fault foreign-match=Patient/pat-007 --fault odd-headers\n  \
         hilum demo --ehr 127.0.0.1:8080 --ehr-client app.json   an EHR that launches an app\n\n\
@@ -71,8 +78,14 @@ pub async fn run(demo: Demo, format: Format) -> Result<Exit, Failure> {
         return ehr_alone(&demo, address, format).await;
     }
     let ports = if demo.tour { Ports::Free } else { Ports::Usual };
-    let hospital = Hospital::start(demo.seed, demo.patients, ports).await?;
-    let outcome = toured(&hospital, &demo, format).await;
+    let hospital = Hospital::start(demo.seed, demo.patients, ports, demo.conformance.as_deref()).await?;
+    let outcome = match &demo.conformance {
+        Some(file) => {
+            waiting(&hospital, file, format).await;
+            Ok(Exit::Done)
+        }
+        None => toured(&hospital, &demo, format).await,
+    };
     hospital.stop().await;
     outcome
 }
@@ -138,6 +151,25 @@ fn apps(file: &Path) -> Result<Vec<demo_ehr::SmartClient>, Failure> {
     let value = serde_json::from_slice(&text).map_err(|why| wrong(why.to_string()))?;
     let apps = demo_ehr::SmartClient::from_json(&value).map_err(|why| wrong(why.to_string()))?;
     if apps.is_empty() { Err(wrong("it lists no app".to_owned())) } else { Ok(apps) }
+}
+
+/// Stays up for the conformance suite.
+async fn waiting(hospital: &Hospital, file: &Path, format: Format) {
+    match format {
+        Format::Json => output::line(&show::addresses(hospital).to_string()),
+        Format::Table => {
+            show::opening(hospital, format);
+            show::people(hospital);
+            output::line(&format!("hilum conformance {} --with {}", hospital.fhir(), file.display()));
+            output::line(&format!(
+                "hilum conformance {} --with {}",
+                hospital.fhir(),
+                fixtures::bound_file(file).display()
+            ));
+        }
+    }
+    output::note("ctrl-c ends it");
+    super::serve::stopped().await;
 }
 
 async fn toured(hospital: &Hospital, demo: &Demo, format: Format) -> Result<Exit, Failure> {

@@ -18,6 +18,9 @@ pub struct SmartClient {
     pub redirect_uris: Vec<String>,
     /// Where an EHR launch begins; without one it can only launch on its own.
     pub launch_url: Option<String>,
+    /// Further places where a launch of it may begin, each by a name that the launch page shows: for a client that stands
+    /// between the EHR and several apps.
+    pub launch_urls: Vec<(String, String)>,
 }
 
 /// Where an app's public keys are.
@@ -93,7 +96,13 @@ impl SmartClient {
         if self.redirect_uris.is_empty() {
             return Err(InvalidClient::Member("redirect_uris".to_owned()));
         }
-        if let Some(url) = self.redirect_uris.iter().chain(&self.launch_url).find(|url| !web(url)) {
+        if let Some(url) = self
+            .redirect_uris
+            .iter()
+            .chain(&self.launch_url)
+            .chain(self.launch_urls.iter().map(|(_, url)| url))
+            .find(|url| !web(url))
+        {
             return Err(InvalidClient::Url(url.clone()));
         }
         match &self.keys {
@@ -128,6 +137,7 @@ fn read(value: &Value) -> Result<SmartClient, InvalidClient> {
         keys,
         redirect_uris: uris.ok_or_else(|| wrong("redirect_uris"))?,
         launch_url: text("launch_url")?,
+        launch_urls: Vec::new(),
     })
 }
 

@@ -47,10 +47,25 @@ impl Smart {
         format!("{}/launch", self.issuer)
     }
 
-    /// Apps that have a launch URL.
+    /// Apps that have a launch URL, and names of further launch URLs.
     fn launchable(&self) -> impl Iterator<Item = &str> {
-        let all = self.clients.values().filter(|client| client.launch_url.is_some());
-        all.map(|client| client.client_id.as_str())
+        self.clients.values().flat_map(|client| {
+            let own = client.launch_url.as_ref().map(|_| client.client_id.as_str());
+            own.into_iter().chain(client.launch_urls.iter().map(|(name, _)| name.as_str()))
+        })
+    }
+
+    /// Whose launch this app's is, and where it begins: an app is a client, or one of the names a client has beside its own.
+    fn begins_at(&self, app: &str) -> Result<(&str, &str), LaunchError> {
+        if let Some(client) = self.clients.get(app) {
+            let url = client.launch_url.as_deref().ok_or_else(|| LaunchError::NotLaunchable(app.to_owned()))?;
+            return Ok((&client.client_id, url));
+        }
+        let mut all = self.clients.values().flat_map(|client| {
+            client.launch_urls.iter().map(|(name, url)| (client.client_id.as_str(), name.as_str(), url.as_str()))
+        });
+        let found = all.find(|(_, name, _)| *name == app).map(|(client, _, url)| (client, url));
+        found.ok_or_else(|| LaunchError::Client(app.to_owned()))
     }
 
     /// The launch URL with `iss` and a new handle.
@@ -70,10 +85,9 @@ impl Smart {
         context: LaunchContext,
         state: &State,
     ) -> Result<(String, Vec<(String, String)>), LaunchError> {
-        let client = self.clients.get(client_id).ok_or_else(|| LaunchError::Client(client_id.to_owned()))?;
-        let url = client.launch_url.clone().ok_or_else(|| LaunchError::NotLaunchable(client_id.to_owned()))?;
-        let handle = self.mint(client_id, context, state)?;
-        Ok((url, vec![pair("iss", &state.base), pair("launch", &handle)]))
+        let (client, url) = self.begins_at(client_id)?;
+        let handle = self.mint(client, context, state)?;
+        Ok((url.to_owned(), vec![pair("iss", &state.base), pair("launch", &handle)]))
     }
 
     /// A handle for this app and context, whose people and resources must all be here and belong together.

@@ -1,4 +1,4 @@
-//! Everything the tour needs, started in a temporary folder: EHR, gate, two people, three agents and a launcher.
+//! Everything the tour needs, started in a temporary folder: EHR, gate, its people, agents, apps and a launcher.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use server::app::Running;
 use server::broker::Signer;
 use server::clock::{Clock, random};
 
+use super::apps;
+use super::fixtures;
 use super::http::{Exchange, Http, Send};
 use crate::cli::Failure;
 use crate::commands::client::segment;
@@ -58,8 +60,8 @@ pub struct Hospital {
     pub operator: String,
     /// See `operator`.
     pub officer: String,
-    /// How many patients and resources the EHR holds.
-    pub size: (usize, usize),
+    /// How many patients the EHR was made with.
+    pub patients: usize,
     /// Where it all lies.
     pub folder: Folder,
     caller: Caller,
@@ -68,14 +70,18 @@ pub struct Hospital {
 
 impl Hospital {
     /// Starts it all and has it approved.
-    pub async fn start(seed: u64, patients: u32, ports: Ports) -> Result<Self, Failure> {
+    ///
+    /// With `fixtures`, the clients of the conformance suite are among it, and what it must know of them is written there.
+    pub async fn start(seed: u64, patients: u32, ports: Ports, fixtures: Option<&Path>) -> Result<Self, Failure> {
         let clock = Clock::system();
         let folder = Folder::make()?;
         let patients = usize::try_from(patients).unwrap_or(demo_ehr::PATIENTS_MIN);
-        let ehr = demo_ehr::DemoEhr::new(seed, patients, clock.now());
-        let size = (ehr.resources("Patient").len(), ehr.len());
-        let ehr = ehr.start(loopback(0)).await.map_err(|why| Failure::failed(format!("demonstration EHR: {why}")))?;
         let (public, admin) = (port(ports, 8443)?, port(ports, 8444)?);
+        let launch_key = folder.path.join("ehr-launch.pem");
+        let own = apps::at_the_ehr(make_key(&launch_key)?, &format!("http://127.0.0.1:{public}/{TENANT}"));
+        let ehr = demo_ehr::DemoEhr::new(seed, patients, clock.now()).smart_client(own);
+        let ehr = ehr.start(loopback(0)).await.map_err(|why| Failure::failed(format!("demonstration EHR: {why}")))?;
+        apps::appointments(&ehr, clock.now());
         let config = folder.path.join("hilum.toml");
         write(&config, &config_text(public, admin, &ehr.base_url))?;
         let key: [u8; 32] = random().map_err(|why| Failure::failed(why.to_string()))?;
@@ -83,9 +89,13 @@ impl Hospital {
             .map_err(|why| Failure::failed(format!("root key: {why}")))?;
         let text = std::fs::read_to_string(&config).map_err(|why| Failure::failed(why.to_string()))?;
         // The environment is not searched: nothing of it is used here.
-        let config = crate::config::parse(&text, &folder.path, std::iter::empty())
+        let mut config = crate::config::parse(&text, &folder.path, std::iter::empty())
             .map_err(|mistakes| Failure::failed(format!("demonstration configuration: {mistakes:?}")))?;
         let root = crate::commands::serve::root_key(&config.root_key)?;
+        for tenant in &mut config.settings.tenants {
+            tenant.people = apps::people();
+            tenant.ehr = Some(apps::launches(&ehr.base_url, &launch_key));
+        }
         prove_filters(&config).await?;
         let gate = server::app::start(config.settings, &root, clock.clone())
             .await
@@ -99,12 +109,12 @@ impl Hospital {
             operator: String::new(),
             officer: String::new(),
             ehr,
-            size,
+            patients,
             folder,
             gate,
         };
         hospital.people(clock.now()).await?;
-        hospital.register(clock.now()).await?;
+        hospital.register(clock.now(), fixtures).await?;
         hospital.ehr.requests.clear();
         Ok(hospital)
     }
@@ -188,7 +198,7 @@ impl Hospital {
     }
 
     /// Keys and manifest; the operator applies, the privacy officer approves what it asked for.
-    async fn register(&self, now: i64) -> Result<(), Failure> {
+    async fn register(&self, now: i64, fixtures: Option<&Path>) -> Result<(), Failure> {
         let mut keys = Vec::new();
         for client in [SCHEDULER, INTAKE, ANALYTICS, LAUNCHER] {
             keys.push(make_key(&self.folder.path.join(format!("{client}.pem")))?.to_string());
@@ -196,7 +206,12 @@ impl Hospital {
         let expires = crate::commands::demo::show::timestamp(now + APPROVED_MILLIS);
         let path = format!("/apply?tenant={TENANT}&dry_run=false");
         done(&self.api(Method::POST, &path, &self.operator, Send::Yaml(ROLES)).await?)?;
-        done(&self.api(Method::POST, &path, &self.operator, Send::Toml(&manifest(&keys, &expires))).await?)?;
+        let mut all = manifest(&keys, &expires);
+        all.push_str(&apps::manifest(&self.folder.path, &expires)?);
+        if let Some(file) = fixtures {
+            all.push_str(&fixtures::write(file, &self.folder.path, &expires)?);
+        }
+        done(&self.api(Method::POST, &path, &self.operator, Send::Toml(&all)).await?)?;
         let base = format!("/tenants/{TENANT}/approvals");
         let asked = self.api(Method::GET, &format!("{base}?status=requested"), &self.officer, Send::Nothing).await?;
         done(&asked)?;
@@ -218,6 +233,11 @@ async fn prove_filters(config: &crate::config::Config) -> Result<(), Failure> {
         .await
         .map(drop)
         .map_err(|why| Failure::failed(why.to_string()))
+}
+
+/// When what is approved now ends, in milliseconds.
+pub fn approved_until() -> i64 {
+    Clock::system().now() + APPROVED_MILLIS
 }
 
 /// Anything but success ends the demonstration with the answer's own words.

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
+use super::apps::{self, Account};
 use super::hospital::{ANALYTICS, Hospital, OFFICER, OPERATOR, SCHEDULER};
 use super::http::Exchange;
 use super::tour;
@@ -33,19 +34,19 @@ pub struct Step<'a> {
 
 /// Says what was started.
 pub fn opening(hospital: &Hospital, format: Format) {
-    let (patients, resources) = hospital.size;
+    let patients = hospital.patients;
     if format == Format::Json {
         return;
     }
     output::line(&output::styled("1", "hilum demo"));
     output::line(&format!(
-        "  EHR   {}   {patients} synthetic patients, {resources} resources; a demonstration upstream, not a FHIR server product",
+        "  EHR   {}   {patients} synthetic patients; a demonstration upstream, not a FHIR server product",
         hospital.ehr.base_url
     ));
     output::line(&format!("  gate  {}", hospital.fhir()));
     output::line(&format!("  admin {}", hospital.admin));
     output::line(&format!(
-        "  {OPERATOR} registered three agents and a launcher; {OFFICER} approved. Nobody does both."
+        "  {OPERATOR} registered three agents, three apps and a launcher; {OFFICER} approved. Nobody does both."
     ));
     output::line("");
 }
@@ -93,10 +94,11 @@ pub async fn staying(hospital: &Hospital, format: Format) -> Result<(), Failure>
     let (fhir, admin) = (hospital.fhir(), &hospital.admin);
     let ledger = hospital.ledger();
     if format == Format::Json {
-        output::line(
-            &json!({"fhir": fhir, "admin": admin, "ehr": hospital.ehr.base_url, "token": token, "ledger": ledger})
-                .to_string(),
-        );
+        let mut told = addresses(hospital);
+        if let Some(told) = told.as_object_mut() {
+            told.insert("token".to_owned(), token.into());
+        }
+        output::line(&told.to_string());
         return Ok(());
     }
     output::line("");
@@ -117,9 +119,39 @@ pub async fn staying(hospital: &Hospital, format: Format) -> Result<(), Failure>
     let program = std::env::current_exe().map_or_else(|_| "hilum".to_owned(), |path| path.display().to_string());
     let key = STANDARD.encode(hospital.ledger_key()?.0);
     output::line(&format!("  {program} audit verify --dir {} --key {key}", ledger.display()));
+    people(hospital);
     output::line(&format!("  curl -s {admin}/readyz"));
     output::note("ctrl-c ends it");
     Ok(())
+}
+
+/// Who can sign in, and where apps start.
+pub fn people(hospital: &Hospital) {
+    output::line("People sign in with these accounts of the demonstration (name / password):");
+    for account in apps::accounts() {
+        let Account { username, password, name, fhir_user } = account;
+        output::line(&format!("  {username:8} / {password:8} {name}, {fhir_user}"));
+    }
+    output::line(&format!("What they allowed, they see and end at {}/oauth/grants", hospital.issuer));
+    output::line(&format!(
+        "Apps that are approved: {} (public), {} and {} (keys in {}); they listen at {}",
+        apps::PATIENT_APP,
+        apps::CLINICIAN_APP,
+        apps::VISIT_AGENT,
+        hospital.folder.path.display(),
+        apps::APP
+    ));
+    if let Some(page) = hospital.ehr.launch_page() {
+        output::line(&format!("The EHR launches them through the gate: {page}"));
+    }
+}
+
+/// Every address, for programs.
+pub fn addresses(hospital: &Hospital) -> Value {
+    json!({
+        "fhir": hospital.fhir(), "issuer": hospital.issuer, "admin": hospital.admin, "ehr": hospital.ehr.base_url,
+        "launch": hospital.ehr.launch_page(), "ledger": hospital.ledger(), "keys": hospital.folder.path
+    })
 }
 
 /// Chosen members of an object.

@@ -13,11 +13,11 @@ use crate::words;
 
 /// Patient of the tour, and the other one.
 pub const PATIENT: &str = "pat-001";
-const OTHER: &str = "pat-002";
+pub const OTHER: &str = "pat-002";
 
 /// Counts and shows the steps.
-struct Tour<'a> {
-    hospital: &'a Hospital,
+pub struct Tour<'a> {
+    pub(super) hospital: &'a Hospital,
     format: Format,
     number: u32,
     failed: u32,
@@ -31,6 +31,7 @@ pub async fn walk(hospital: &Hospital, format: Format) -> Result<u32, Failure> {
     tour.other_patients(&token).await?;
     tour.wider(&token).await?;
     tour.de_identified().await?;
+    tour.with_people().await?;
     tour.hostile_upstream().await?;
     tour.afterwards(&token, &sid).await?;
     Ok(tour.failed)
@@ -48,7 +49,8 @@ pub async fn session(
     Ok((ticket, token))
 }
 
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// RFC 7523 §2.2.
+pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 async fn ticket(hospital: &Hospital, agent: &str, task: &str, patient: &str) -> Result<Exchange, Failure> {
     let body = json!({
@@ -69,7 +71,7 @@ async fn redeem(hospital: &Hospital, agent: &str, ticket: &str) -> Result<Exchan
 }
 
 impl Tour<'_> {
-    fn step(&mut self, title: &str, expected: &str, exchange: &Exchange, ended: bool, excerpt: Value) {
+    pub(super) fn step(&mut self, title: &str, expected: &str, exchange: &Exchange, ended: bool, excerpt: Value) {
         self.number += 1;
         self.failed += u32::from(!ended);
         show::step(
@@ -79,13 +81,13 @@ impl Tour<'_> {
     }
 
     /// A step that is done here, without a request.
-    fn local(&mut self, title: &str, expected: &str, ended: bool, excerpt: Value) {
+    pub(super) fn local(&mut self, title: &str, expected: &str, ended: bool, excerpt: Value) {
         self.number += 1;
         self.failed += u32::from(!ended);
         show::step(self.format, &Step { number: self.number, title, expected, exchange: None, ended, excerpt });
     }
 
-    async fn fhir(&self, path: &str, token: &str) -> Result<Exchange, Failure> {
+    pub(super) async fn fhir(&self, path: &str, token: &str) -> Result<Exchange, Failure> {
         self.hospital.http.get(&format!("{}/{path}", self.hospital.fhir()), Some(token)).await
     }
 

@@ -1,0 +1,112 @@
+"""PyPI Authlib: the code flow with PKCE and private_key_jwt. Usage: pypi_authlib.py ISSUER FHIR KEY.pem"""
+
+import html.parser
+import sys
+import time
+import urllib.parse
+
+import requests
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+
+REDIRECT = "http://127.0.0.1:9000/callback"
+CLIENT = "clinician-app"
+
+
+class Forms(html.parser.HTMLParser):
+    """The forms of a page: where each goes, and its fields and buttons."""
+
+    def __init__(self):
+        super().__init__()
+        self.forms = []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "form":
+            self.forms.append({"action": attrs.get("action", ""), "fields": []})
+        elif tag in ("input", "button") and self.forms and attrs.get("name"):
+            kind = attrs.get("type", "submit" if tag == "button" else "text")
+            self.forms[-1]["fields"].append((kind, attrs["name"], attrs.get("value", "on"), "checked" in attrs))
+
+
+def answered(form, said):
+    """What a browser would send, with what the person says."""
+    out = []
+    for kind, name, value, checked in form["fields"]:
+        if name in said:
+            continue
+        if kind == "hidden" or (kind in ("checkbox", "radio") and checked):
+            out.append((name, value))
+    return out + [(name, value) for name, value in said.items()]
+
+
+def walk(url, person, patient):
+    """Signs in, picks and allows; returns where the app is called back."""
+    browser = requests.Session()
+    answer = browser.get(url, allow_redirects=False)
+    for _ in range(12):
+        if answer.is_redirect:
+            target = urllib.parse.urljoin(answer.url, answer.headers["location"])
+            if target.startswith(REDIRECT):
+                return target
+            answer = browser.get(target, allow_redirects=False)
+            continue
+        page = Forms()
+        page.feed(answer.text)
+        for names, said in (
+            ({"username"}, {"username": person, "password": person}),
+            ({"patient"}, {"patient": patient}),
+            ({"decision"}, {"decision": "allow"}),
+        ):
+            forms = [form for form in page.forms if names <= {name for _, name, _, _ in form["fields"]}]
+            if forms:
+                target = urllib.parse.urljoin(answer.url, forms[0]["action"])
+                answer = browser.post(target, data=answered(forms[0], said), allow_redirects=False)
+                break
+        else:
+            sys.exit(f"no page that asks: {answer.status_code} {answer.url}\n{answer.text}")
+    sys.exit("the pages do not end")
+
+
+def check(what, holds, seen=""):
+    if not holds:
+        sys.exit(f"{what}\n{seen}")
+    print(f"  ok  {what}")
+
+
+class ShortLived(PrivateKeyJWT):
+    """Authlib writes assertions of an hour; SMART allows five minutes, so each says its own end."""
+
+    def sign(self, auth, token_endpoint):
+        self.claims = {"exp": int(time.time()) + 240}
+        return super().sign(auth, token_endpoint)
+
+
+def main():
+    issuer, fhir, key = sys.argv[1:]
+    metadata = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
+    with open(key, encoding="ascii") as file:
+        pem = file.read()
+    token_endpoint = metadata["token_endpoint"]
+    session = OAuth2Session(
+        CLIENT, pem, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
+        code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384"), token_endpoint=token_endpoint,
+    )
+    verifier = "authlib-verifier-" + "0123456789abcdef" * 3
+    url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier, aud=fhir)
+    back = walk(url, "bob", "pat-002")
+    token = session.fetch_token(token_endpoint, authorization_response=back, state=state, code_verifier=verifier)
+    check("a code by PKCE, a token by an assertion", token["token_type"].lower() == "bearer" and token["patient"] == "pat-002", token.keys())
+    read = session.get(f"{fhir}/Patient/pat-002")
+    check("it reads the picked patient", read.status_code == 200 and read.json()["id"] == "pat-002", read.status_code)
+    check("and no other", session.get(f"{fhir}/Patient/pat-001").status_code in (403, 404))
+    before = token["access_token"]
+    token = session.refresh_token(token_endpoint, refresh_token=token["refresh_token"])
+    check("it refreshes", token["access_token"] != before and token["patient"] == "pat-002")
+    about = session.introspect_token(metadata["introspection_endpoint"], token=token["access_token"], token_type_hint="access_token")
+    check("it asks about its token", about.json().get("active") is True, about.text)
+    session.revoke_token(metadata["revocation_endpoint"], token=token["refresh_token"], token_type_hint="refresh_token")
+    check("it revokes", session.get(f"{fhir}/Patient/pat-002").status_code == 401)
+
+
+main()
