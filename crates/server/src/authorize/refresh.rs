@@ -1,7 +1,7 @@
 //! `grant_type=refresh_token`: a session with a person goes on, as long as everything it stands on does.
 
 use domain::audit::{Kind, Outcome};
-use domain::{AuthMethod, Confirmation, Millis, Reason, Session, Subject};
+use domain::{AuthMethod, Confirmation, LaunchKind, Millis, Reason, Session, Subject};
 use oauth::ErrorCode;
 use oauth::grant::TokenRequest;
 use oauth::scope::Granted;
@@ -203,6 +203,10 @@ impl Service {
             }
             Err(why) => return Err((store_failed(&why), Spent::No)),
         };
+        if row.launch == LaunchKind::Ehr && lasting.access == Access::Offline {
+            // The EHR's token lives as long as the session that uses it.
+            self.broker.keep_grant(&row.id, ends_at).await.map_err(|why| (store_failed(&why), Spent::Yes))?;
+        }
         let mut record = trace.record(Kind::TokenIssue, Outcome::Success, &caller.integration, caller.jti());
         trace::stands_on(&mut record, standing);
         trace::about(&mut record, &session);
