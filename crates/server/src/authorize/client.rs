@@ -104,7 +104,6 @@ impl Caller {
     }
 
     /// The claims of its assertion, if it sent one; what they say beyond the client's name is its own word.
-    #[expect(dead_code, reason = "whom a client acts for is read from here, by what comes next")]
     pub(super) fn assertion_claims(&self) -> Option<&Map<String, Value>> {
         match &self.proof {
             Proved::Assertion(assertion) => Some(&assertion.claims),
