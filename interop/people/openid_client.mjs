@@ -32,9 +32,13 @@ export async function openidClient({ browser, told, app, answer, check }) {
   const url = await client.buildAuthorizationUrlWithPAR(config, asked, { DPoP });
   check("it pushes its request", url.searchParams.has("request_uri") && !url.searchParams.has("scope"), url.href);
   const page = await (await browser.newContext()).newPage();
+  // The page at the callback is another library's, which takes the answer out of the address.
+  let back;
+  page.on("request", (request) => {
+    if (request.url().startsWith(`${app}/callback?`)) back = new URL(request.url());
+  });
   await page.goto(url.href);
   await answer(page, `${app}/callback`, { user: "bob", patient: "pat-002" });
-  const back = new URL(page.url());
   await page.context().close();
 
   const tokens = await client.authorizationCodeGrant(config, back, { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce }, undefined, { DPoP });
