@@ -8,6 +8,7 @@ import urllib.parse
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import ECKey
 
 REDIRECT = "http://127.0.0.1:9000/callback"
 CLIENT = "clinician-app"
@@ -86,10 +87,10 @@ def main():
     issuer, fhir, key = sys.argv[1:]
     metadata = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
     with open(key, encoding="ascii") as file:
-        pem = file.read()
+        private_key = ECKey.import_key(file.read())
     token_endpoint = metadata["token_endpoint"]
     session = OAuth2Session(
-        CLIENT, pem, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
+        CLIENT, private_key, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
         code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384"), token_endpoint=token_endpoint,
     )
     verifier = "authlib-verifier-" + "0123456789abcdef" * 3
