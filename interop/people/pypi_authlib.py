@@ -91,7 +91,7 @@ def main():
     token_endpoint = metadata["token_endpoint"]
     session = OAuth2Session(
         CLIENT, private_key, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
-        code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384"), token_endpoint=token_endpoint,
+        code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384", headers={"kid": private_key.thumbprint()}), token_endpoint=token_endpoint,
     )
     verifier = "authlib-verifier-" + "0123456789abcdef" * 3
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier, aud=fhir)
