@@ -106,8 +106,9 @@ def main():
     check("it refreshes", token["access_token"] != before and token["patient"] == "pat-002")
     about = session.introspect_token(metadata["introspection_endpoint"], token=token["access_token"], token_type_hint="access_token")
     check("it asks about its token", about.json().get("active") is True, about.text)
-    session.revoke_token(metadata["revocation_endpoint"], token=token["refresh_token"], token_type_hint="refresh_token")
-    check("it revokes", session.get(f"{fhir}/Patient/pat-002").status_code == 401)
+    ended = session.revoke_token(metadata["revocation_endpoint"], token=token["refresh_token"], token_type_hint="refresh_token")
+    late = requests.get(f"{fhir}/Patient/pat-002", headers={"Authorization": f"Bearer {token['access_token']}"}, timeout=30)
+    check("it revokes", ended.status_code == 200 and late.status_code == 401, f"{ended.status_code} {ended.text} {late.status_code}")
 
 
 main()
