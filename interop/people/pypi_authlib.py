@@ -89,9 +89,10 @@ def main():
     with open(key, encoding="ascii") as file:
         private_key = ECKey.import_key(file.read())
     token_endpoint = metadata["token_endpoint"]
+    proof = ShortLived(token_endpoint, alg="ES384", headers={"kid": private_key.thumbprint()})
     session = OAuth2Session(
         CLIENT, private_key, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
-        code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384", headers={"kid": private_key.thumbprint()}), token_endpoint=token_endpoint,
+        code_challenge_method="S256", token_endpoint_auth_method=proof, revocation_endpoint_auth_method=proof, token_endpoint=token_endpoint,
     )
     verifier = "authlib-verifier-" + "0123456789abcdef" * 3
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier, aud=fhir)
