@@ -19,13 +19,16 @@ const page = (script) =>
   `<!doctype html><html lang="en"><meta charset="utf-8"><title>An app</title><script src="/fhir-client.js"></script><script>${script}</script><p>An app.</p></html>`;
 
 // Everything the library does once it has a token: reads, searches, refreshes.
+// A public client tells who it is; the library leaves that out of a refresh unless it is told to.
 const CALLBACK = `
+FHIR.oauth2.settings.refreshTokenWithClientId = true;
 FHIR.oauth2.ready().then(async (client) => {
   const patient = await client.patient.read();
   const bundle = await client.request("Observation?patient=" + client.patient.id + "&_count=20");
   const entries = (bundle.entry || []).map((entry) => entry.resource).filter((resource) => resource.resourceType === "Observation");
   const before = client.state.tokenResponse.access_token;
-  await client.refresh();
+  // The library signs no assertion for a refresh: only its public clients refresh.
+  if (!client.state.clientPrivateJwk) await client.refresh();
   const after = client.state.tokenResponse.access_token;
   await client.patient.read();
   const user = client.getFhirUser() || "";

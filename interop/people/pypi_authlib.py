@@ -8,6 +8,7 @@ import urllib.parse
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import ECKey
 
 REDIRECT = "http://127.0.0.1:9000/callback"
 CLIENT = "clinician-app"
@@ -86,11 +87,12 @@ def main():
     issuer, fhir, key = sys.argv[1:]
     metadata = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
     with open(key, encoding="ascii") as file:
-        pem = file.read()
+        private_key = ECKey.import_key(file.read())
     token_endpoint = metadata["token_endpoint"]
+    proof = ShortLived(token_endpoint, alg="ES384", headers={"kid": private_key.thumbprint()})
     session = OAuth2Session(
-        CLIENT, pem, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
-        code_challenge_method="S256", token_endpoint_auth_method=ShortLived(token_endpoint, alg="ES384"), token_endpoint=token_endpoint,
+        CLIENT, private_key, redirect_uri=REDIRECT, scope="launch/patient online_access patient/Patient.rs",
+        code_challenge_method="S256", token_endpoint_auth_method=proof, revocation_endpoint_auth_method=proof, token_endpoint=token_endpoint,
     )
     verifier = "authlib-verifier-" + "0123456789abcdef" * 3
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier, aud=fhir)
@@ -105,8 +107,9 @@ def main():
     check("it refreshes", token["access_token"] != before and token["patient"] == "pat-002")
     about = session.introspect_token(metadata["introspection_endpoint"], token=token["access_token"], token_type_hint="access_token")
     check("it asks about its token", about.json().get("active") is True, about.text)
-    session.revoke_token(metadata["revocation_endpoint"], token=token["refresh_token"], token_type_hint="refresh_token")
-    check("it revokes", session.get(f"{fhir}/Patient/pat-002").status_code == 401)
+    ended = session.revoke_token(metadata["revocation_endpoint"], token=token["refresh_token"], token_type_hint="refresh_token")
+    late = requests.get(f"{fhir}/Patient/pat-002", headers={"Authorization": f"Bearer {token['access_token']}"}, timeout=30)
+    check("it revokes", ended.status_code == 200 and late.status_code == 401, f"{ended.status_code} {ended.text} {late.status_code}")
 
 
 main()

@@ -166,6 +166,8 @@ const OF_TAG: Statement<3> = Statement::new(
 );
 const TOKEN: Statement<2> =
     Statement::new("SELECT session, used_at FROM refresh_token WHERE hash = $1 AND expires_at > $2");
+const USED_SINCE: Statement<3> =
+    Statement::new("SELECT 1 FROM refresh_token WHERE session = $1 AND hash <> $2 AND used_at >= $3");
 const ROTATE: Statement<2> =
     Statement::new("UPDATE refresh_token SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2");
 const PROLONG: Statement<3> =
@@ -294,8 +296,11 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(FoundRefresh::Unknown) };
         let session: SessionId = row.parsed(0)?;
         if let Some(used) = row.maybe_int(1)? {
-            // Within the grace it is merely unknown.
-            let lately = now.saturating_sub(used) < REUSE_GRACE;
+            // Within the grace it is merely unknown: its answer was lost. Not so once a successor was used, which nobody has who did not
+            // get that answer (RF-08, PF-08).
+            let id = session.to_string();
+            let since = self.pool.read(USED_SINCE, [Bind::Text(&id), Bind::Blob(hash), Bind::Int(used)]).await?;
+            let lately = since.is_empty() && now.saturating_sub(used) < REUSE_GRACE;
             return Ok(if lately { FoundRefresh::Unknown } else { FoundRefresh::Used(session) });
         }
         Ok(self.person_session(&session).await?.map_or(FoundRefresh::Unknown, |one| FoundRefresh::Fresh(Box::new(one))))

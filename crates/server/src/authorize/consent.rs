@@ -388,7 +388,11 @@ impl Service {
             Access::Online => Kept::Online,
             Access::Offline => Kept::Offline,
         };
-        let always = words.iter().filter_map(|word| oauth::words::item(&RequestedScope::Word(*word)));
+        // `openid` and `fhirUser` are one thing to a person.
+        let mut always: Vec<_> =
+            words.iter().filter_map(|word| oauth::words::item(&RequestedScope::Word(*word))).collect();
+        always.sort_unstable();
+        always.dedup();
         let csrf = browser.csrf(&step.handle).ok_or(Stop::page(Refusal::Interaction))?;
         let shown = self.patient_shown(tenant, &step.standing, patient, now).await;
         let page = Consent {
@@ -406,7 +410,7 @@ impl Service {
             returns_to: Shown::new(host_of(&request.redirect_uri)),
             choices: oauth::choice::choices(&granted.scopes),
             ticked: None,
-            always: always.map(str::to_owned).collect(),
+            always: always.into_iter().map(str::to_owned).collect(),
             kept,
             problem: None,
         };
