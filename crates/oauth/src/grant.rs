@@ -96,13 +96,15 @@ impl TokenRequest {
             Some("1") => true,
             Some(_) => return Err(invalid("udap must be 1")),
         };
-        Ok(Self {
-            proof: form_proof(&form, authorization)?,
-            scope: text("scope"),
-            grant,
-            resource: text("resource"),
-            udap,
-        })
+        // SMART's refresh request of a public app names no client (RFC 6749 §6): its token does.
+        let unnamed = matches!(grant, Grant::Refresh(_))
+            && authorization.is_none()
+            && ["client_id", "client_assertion", "client_assertion_type", "client_secret"]
+                .iter()
+                .all(|name| form.get(name).is_none());
+        let proof =
+            if unnamed { ClientProof::Named { client_id: String::new() } } else { form_proof(&form, authorization)? };
+        Ok(Self { proof, scope: text("scope"), grant, resource: text("resource"), udap })
     }
 }
 

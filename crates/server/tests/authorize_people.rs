@@ -260,6 +260,11 @@ async fn a_persons_refresh_token_is_passed_on_and_its_theft_ends_the_family() {
     assert_eq!(narrower.body["scope"], "patient/Observation.r");
     assert_eq!(narrower.body["patient"], "PA", "RF-05");
     let second = narrower.text("refresh_token");
+    assert_eq!(
+        world.refresh_unnamed(&second).await.error(),
+        (401, "invalid_client"),
+        "a confidential client proves itself"
+    );
     assert_ne!(first, second);
     // Within the grace the first is merely refused; the family lives (D-04).
     assert_eq!(world.refresh(App::Agent, &first, None).await.error(), (400, "invalid_grant"), "NEG-161");
@@ -324,6 +329,10 @@ async fn a_patients_app_keeps_access_until_it_is_taken_back() {
         assert_eq!(next.status, 200, "RF-07: {}", next.body);
         refresh = next.text("refresh_token");
     }
+    // As SMART has it for public apps, without a client_id.
+    let next = world.refresh_unnamed(&refresh).await;
+    assert_eq!(next.status, 200, "request-7: {}", next.body);
+    refresh = next.text("refresh_token");
     let page = world.grants(&mut browser).await;
     let page = world.sign_in(&mut browser, &page, "alice", "alice").await;
     assert!(page.text.contains("phone"), "DISC-13 {}", page.text);

@@ -17,7 +17,7 @@ use oauth::authorization::starts_with_person;
 use oauth::b2b::B2b;
 use oauth::details::FhirTask;
 use oauth::grant::{Grant, TokenRequest};
-use oauth::request::TICKET_CHARS;
+use oauth::request::{ClientProof, TICKET_CHARS};
 use oauth::scope::{Granted, ScopeRefusal};
 use oauth::{ErrorCode, form};
 use serde_json::Value;
@@ -25,6 +25,7 @@ use store::{IssueRefusal, UsedAssertion};
 
 use super::client::{Caller, NotAuthenticated, refused, refused_by};
 use super::code::{CODE_REFUSED, FromPerson};
+use super::handles;
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::trace::{self, Trace};
 use super::{Service, Tenant};
@@ -129,6 +130,7 @@ impl Service {
             }
         };
         let now = self.clock.now();
+        let request = self.named(tenant, request, now).await?;
         let caller = self.caller(tenant, &trace, &request.proof, now).await?;
         let mut used = caller.used();
         let done = match self.proved(&headers, &tenant.token_endpoint, nonce, now) {
@@ -151,6 +153,23 @@ impl Service {
                 Err(self.deny(&trace, Kind::TokenDenied, &caller, Some(used), request.scope.as_deref(), denied).await)
             }
         }
+    }
+
+    /// A refresh that names no client is its token's own client's. That client then proves itself as it is registered to, so that this
+    /// helps public ones alone.
+    async fn named(&self, tenant: &Tenant, mut request: TokenRequest, now: Millis) -> Result<TokenRequest, Refused> {
+        let ClientProof::Named { client_id } = &mut request.proof else { return Ok(request) };
+        let Grant::Refresh(token) = &request.grant else { return Ok(request) };
+        if let (true, Some(hash)) = (client_id.is_empty(), handles::hash(token)) {
+            let failed = |why: store::StoreError| store_failed(&why).refused;
+            if let Some(session) = self.store.session_of_refresh(&hash, now).await.map_err(failed)?
+                && let Some(row) = self.store.find_session(&session).await.map_err(failed)?
+                && row.session.tenant == tenant.id
+            {
+                *client_id = row.session.integration.to_string();
+            }
+        }
+        Ok(request)
     }
 
     /// Authenticates, counting who fails.

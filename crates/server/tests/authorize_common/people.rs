@@ -445,6 +445,16 @@ impl People {
         self.raw(app, &encoded(&fields)).await
     }
 
+    /// A refresh that names no client.
+    pub async fn refresh_unnamed(&self, token: &str) -> Answer {
+        let fields = encoded(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+        let request = Request::post("/mercy/oauth/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(fields))
+            .unwrap();
+        self.send(None, request).await
+    }
+
     pub async fn introspect(&self, app: App, token: &str) -> Answer {
         self.post("/mercy/oauth/introspect", app, &encoded(&[("token", token)])).await
     }
