@@ -371,7 +371,6 @@ impl Gate {
             person: None,
             assertion: store::UsedAssertion { issuer: id.clone(), jti: id.clone(), expires_at },
             ticket: None,
-            person: None,
             session: store::NewSession {
                 id: SessionId(tag),
                 tenant: integration.tenant.clone(),
