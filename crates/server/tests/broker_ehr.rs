@@ -312,6 +312,7 @@ async fn the_demonstration_ehr_launches_us() {
         keys: ClientKeys::Jwks(json!({"keys": [jwk]})),
         redirect_uris: vec![CALLBACK.into()],
         launch_url: Some("https://gate.example/mercy/oauth/launch/agent".into()),
+        launch_urls: Vec::new(),
     };
     let time = clock.clone();
     let ehr = DemoEhr::from_resources(demo_ehr::fixture())
