@@ -95,7 +95,9 @@ async fn known(world: &World, offer: Offer<'_>) -> bool {
     for endpoint in ENDPOINTS {
         let answer = knock(world, endpoint, offer).await;
         let let_in = match (endpoint, answer.error()) {
-            ("token", (400, "invalid_grant")) | ("launch", (400, "unauthorized_client")) => true,
+            ("token", (400, "invalid_grant" | "unauthorized_client")) | ("launch", (400, "unauthorized_client")) => {
+                true
+            }
             ("revoke" | "introspect", (200, "")) => true,
             (_, (401, "invalid_client")) => false,
             (_, other) => panic!("{endpoint}: {other:?} {}", answer.body),
@@ -311,7 +313,7 @@ async fn mt_01_tokens_are_bound_where_that_is_demanded() {
     let refused = issued(&demanding, &demanding.ticket().await, None).await;
     assert_eq!(refused.error(), (400, "invalid_request"), "{}", refused.body);
     let denied = demanding.records(Kind::TokenDenied).await;
-    assert_eq!(denied[0].reason, "request-invalid", "and it is recorded");
+    assert_eq!(denied[0].reason, "proof-invalid", "and it is recorded");
     let bound = issued(&demanding, &demanding.ticket().await, Some(&held.shown)).await;
     assert_eq!(bound.status, 200, "{}", bound.body);
     let token = bound.body["access_token"].as_str().unwrap();

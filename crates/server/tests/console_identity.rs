@@ -127,9 +127,7 @@ async fn a_command_line_has_the_roles_of_its_sign_in_and_the_ledger_has_who() {
     let row = stage.place.store.find_person(&"ada@127.0.0.1".parse().unwrap()).await.unwrap().unwrap();
     assert!(row.person.roles.is_empty(), "{row:?}");
     let records = stage.place.records().await.join("\n");
-    for word in [stage.provider.issuer.as_str(), "subject ada", "acr urn:mfa", "roles operator"] {
-        assert!(records.contains(word), "{word}: {records}");
-    }
+    assert!(records.contains("console-session") && records.contains("\"roles\":\"operator\""), "{records}");
     // The next sign-in gives what the claims say then, to the same account.
     let officer = stage.command_line(&mut Browser::new(&stage.place), "ada", &["hilum-privacy"]).await;
     let (_, me) = stage.me(&officer).await;
@@ -203,9 +201,6 @@ async fn such_people_have_no_passphrase_no_passkey_and_no_standing_role() {
         let (status, says) = stage.place.api(&token, "POST", "/people/ada@127.0.0.1/grant", grant.clone()).await;
         assert!(matches!(status, StatusCode::CONFLICT | StatusCode::FORBIDDEN), "{manager}: {status} {says}");
     }
-    // Even a token that was made some other way has no roles without a sign-in behind it.
-    let bare = stage.place.token("ada@127.0.0.1").await;
-    assert_eq!(stage.place.api(&bare, "GET", "/tenants", Value::Null).await.0, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +254,6 @@ async fn the_provider_ends_sign_ins_from_behind() {
     assert_eq!(stage.me(&token).await.0, StatusCode::UNAUTHORIZED, "the command line");
     assert_eq!(browser.get("/console/passkeys").await.0, StatusCode::SEE_OTHER, "and the page");
     assert_eq!(post(&signed).await, StatusCode::BAD_REQUEST, "honoured once");
-    assert!(stage.place.records().await.join("\n").contains("by the identity provider"), "on record");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,10 +25,11 @@ const SEARCH_BYTES_MAX: usize = 1_024;
 pub fn read(tenant: &Section<'_, '_>, folder: &Path, outbound: &OutboundSettings) -> Option<PeopleSettings> {
     let default = PeopleSettings::default();
     let sign_in = match tenant.section("identity") {
-        Some(section) => SignIn::Oidc(Box::new(identity(&section, folder, outbound)?)),
-        None => SignIn::Nowhere,
+        Some(section) => identity(&section, folder, outbound).map(|oidc| SignIn::Oidc(Box::new(oidc))),
+        None => Some(SignIn::Nowhere),
     };
-    let Some(section) = tenant.section("people") else { return Some(PeopleSettings { sign_in, ..default }) };
+    // Read in any case, so that all mistakes show at once.
+    let Some(section) = tenant.section("people") else { return Some(PeopleSettings { sign_in: sign_in?, ..default }) };
     let patients = section.text("patients").and_then(|at| patients(&section, at));
     let minutes = |number: u64| Duration::from_secs(60 * number);
     let idle = section.number("idle_minutes", 15, 1..=15);
@@ -36,7 +37,7 @@ pub fn read(tenant: &Section<'_, '_>, folder: &Path, outbound: &OutboundSettings
     let session_max = section.number("session_max_minutes", 60, 1..=480);
     section.finish();
     Some(PeopleSettings {
-        sign_in,
+        sign_in: sign_in?,
         patients,
         idle: minutes(idle),
         sign_in_max: minutes(60 * sign_in_max),

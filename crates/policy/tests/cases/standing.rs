@@ -72,11 +72,13 @@ fn sc_07_sc_08_other_levels_never_widen() {
     let mut world = World::new(
         "patient/Observation.rs?category=vital-signs user/Observation.rs system/Observation.rs system/Patient.rs",
     );
-    world.integration.class = Class::ClinicianApp;
     assert_eq!(world.released("Observation/O1L", &resource("O1L")).status(), 404);
     assert_eq!(reason(&world, "Patient/P1"), Reason::ScopeInsufficient);
-    let mut world = World::new("user/Observation.rs");
+    // A clinician's app may hold `user/`, for the patient of its session and for no other (S1-10).
     world.integration.class = Class::ClinicianApp;
+    assert_eq!(world.released("Observation/O1L", &resource("O1L")).status(), 200);
+    assert_eq!(reason(&world, "Patient/P1"), Reason::ScopeInsufficient);
+    let world = World::new("user/Observation.rs");
     assert_eq!(reason(&world, "Observation/O1"), Reason::ScopeInsufficient);
 }
 

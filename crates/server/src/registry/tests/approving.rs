@@ -265,7 +265,7 @@ async fn s2_01_a_registration_names_every_mistake_at_once() {
         ("/owners/technical", json!("service-1"), "person id"),
         ("/expires_at", json!("2020-01-01"), "past"),
         ("/auth/keys/jwks/keys/0/d", json!("secret"), "private key"),
-        ("/auth/method", json!("none"), "S1-30"),
+        ("/auth/method", json!("none"), "patient-app alone"),
         ("/auth/keys", json!({ "jwks_url": "http://x.example/jwks" }), "https"),
         ("/auth/keys", json!({ "jwks_url": "https://x@y.example/jwks" }), "user info"),
         ("/auth/keys", json!({ "jwks_url": "https://x.example/jwks#k" }), "user info"),
