@@ -235,9 +235,9 @@ impl EhrAnswer {
         if !bearer.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err(InvalidAnswer::Token);
         }
-        let access = secret(&members, "access_token", |byte| is_b68(byte)).ok_or(InvalidAnswer::Token)?;
+        let access = secret(&members, "access_token", is_b68).ok_or(InvalidAnswer::Token)?;
         let refresh = secret(&members, "refresh_token", |byte| byte.is_ascii_graphic()).ok_or(InvalidAnswer::Token)?;
-        let id_token = secret(&members, "id_token", |byte| is_b68(byte)).ok_or(InvalidAnswer::IdToken)?;
+        let id_token = secret(&members, "id_token", is_b68).ok_or(InvalidAnswer::IdToken)?;
         let scope = match members.get("scope") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.len() <= SCOPE_BYTES_MAX && is_scope(text) => Some(text.clone()),

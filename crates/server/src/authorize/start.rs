@@ -195,6 +195,7 @@ impl Service {
     }
 
     /// When the session ends, and what it has beside what every session has, with its first refresh token.
+    #[expect(clippy::type_complexity, reason = "taken apart by its one caller")]
     fn beside(
         &self,
         tenant: &Tenant,

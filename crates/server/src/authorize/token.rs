@@ -248,6 +248,7 @@ impl Service {
     }
 
     /// Decides everything that can be decided before the session is written.
+    #[expect(clippy::too_many_arguments, reason = "everything that one request is decided by")]
     async fn launched(
         &self,
         tenant: &Tenant,

@@ -53,7 +53,7 @@ async fn passkeys_come_and_go_and_the_last_goes_by_another_hand() {
         assert_eq!(signed_in(&store, 1).await, (false, false), "the first ends what the passphrase opened");
         assert_eq!(signed_in(&store, 2).await, (true, true), "of its holder alone");
         sign_in(&store, 3, &olga, Means::Passphrase).await;
-        assert_eq!(signed_in(&store, 3).await.0, false, "a page session by passphrase is none beside a passkey");
+        assert!(!signed_in(&store, 3).await.0, "a page session by passphrase is none beside a passkey");
         sign_in(&store, 4, &olga, Means::Passkey).await;
         store.add_passkey(&passkey(&olga, 2)).await.unwrap().unwrap();
         assert_eq!(signed_in(&store, 4).await, (true, true), "a second signs nobody out");
