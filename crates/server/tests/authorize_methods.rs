@@ -323,5 +323,5 @@ async fn mt_01_tokens_are_bound_where_that_is_demanded() {
     assert_eq!(told.body["cnf"], json!({"x5t#S256": held.x5t()}), "IN-08");
     let by_dpop = World::demanding(&[Demand::Dpop]).await;
     let refused = issued(&by_dpop, &by_dpop.ticket().await, Some(&held.shown)).await;
-    assert_eq!(refused.error(), (400, "invalid_request"), "a certificate is no DPoP proof");
+    assert_eq!(refused.error(), (400, "invalid_dpop_proof"), "a certificate is no DPoP proof");
 }
