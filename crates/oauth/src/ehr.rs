@@ -199,7 +199,8 @@ fn error_code(text: &str) -> String {
     if fits { text.to_owned() } else { "other".to_owned() }
 }
 
-/// A token answer of the EHR. Holds its tokens: `Debug` shows none of it.
+/// A token answer of the EHR: its tokens as far as they can be read, so that what cannot be used can still be revoked. `Debug` shows none
+/// of it.
 pub struct EhrAnswer {
     /// `access_token`.
     pub access_token: Zeroizing<String>,
@@ -209,12 +210,14 @@ pub struct EhrAnswer {
     pub expires_at: Millis,
     /// `scope`; `None` where it is what was asked for (RFC 6749 §5.1).
     pub scope: Option<String>,
-    /// `id_token`, unverified.
+    /// `id_token`, unverified. The answer to a refresh may leave it out (OpenID Connect Core §12.2).
     pub id_token: Option<Zeroizing<String>>,
-    /// `patient`.
+    /// `patient`. The answer to a refresh may leave it out.
     pub patient: Option<Id>,
-    /// Everything else of the launch.
-    pub context: LaunchContext,
+    /// Everything else of the launch, which decides nothing once there is a session.
+    pub context: Result<LaunchContext, InvalidAnswer>,
+    /// The first rule that the rest breaks: with one, the tokens are good for nothing but their revocation.
+    pub fault: Option<InvalidAnswer>,
 }
 
 impl std::fmt::Debug for EhrAnswer {
@@ -224,39 +227,46 @@ impl std::fmt::Debug for EhrAnswer {
 }
 
 impl EhrAnswer {
-    /// Reads a token answer to a request sent at `asked_at`. Whether a patient must be named is the caller's to say: the answer to a
-    /// refresh may leave it out.
+    /// Reads a token answer to a request sent at `asked_at`. Whether a patient must be named is the caller's to say.
     ///
     /// # Errors
-    /// The rule it breaks.
+    /// It has no access token that could be read.
     pub fn read(body: &[u8], asked_at: Millis, plain: &BTreeSet<String>) -> Result<Self, InvalidAnswer> {
         let members = read_object(body).map_err(|_| InvalidAnswer::Token)?;
+        let access_token = secret(&members, "access_token", is_b68).flatten().ok_or(InvalidAnswer::Token)?;
+        let mut fault = None;
+        let mut broken = |why: InvalidAnswer| fault = fault.take().or(Some(why));
         let bearer = members.get("token_type").and_then(Value::as_str);
         if !bearer.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-            return Err(InvalidAnswer::Token);
+            broken(InvalidAnswer::Token);
         }
-        let access = secret(&members, "access_token", is_b68).ok_or(InvalidAnswer::Token)?;
-        let refresh = secret(&members, "refresh_token", |byte| byte.is_ascii_graphic()).ok_or(InvalidAnswer::Token)?;
-        let id_token = secret(&members, "id_token", is_b68).ok_or(InvalidAnswer::IdToken)?;
+        let refresh_token = secret(&members, "refresh_token", |byte| byte.is_ascii_graphic()).unwrap_or_else(|| {
+            broken(InvalidAnswer::Token);
+            None
+        });
+        let id_token = secret(&members, "id_token", is_b68).unwrap_or_else(|| {
+            broken(InvalidAnswer::IdToken);
+            None
+        });
         let scope = match members.get("scope") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.len() <= SCOPE_BYTES_MAX && is_scope(text) => Some(text.clone()),
-            Some(_) => return Err(InvalidAnswer::Scope),
+            Some(_) => {
+                broken(InvalidAnswer::Scope);
+                None
+            }
         };
-        let openid = scope.as_deref().is_some_and(|scope| scope.split(' ').any(|one| one == "openid"));
-        if openid && id_token.is_none() {
-            return Err(InvalidAnswer::IdToken);
-        }
-        let patient = id(&members, "patient").map_err(|()| InvalidAnswer::Patient)?;
-        Ok(Self {
-            access_token: access.ok_or(InvalidAnswer::Token)?,
-            refresh_token: refresh,
-            expires_at: asked_at.saturating_add(life(&members)? * 1_000),
-            scope,
-            id_token,
-            context: LaunchContext::read(&members, patient.as_ref(), plain)?,
-            patient,
-        })
+        let patient = id(&members, "patient").unwrap_or_else(|()| {
+            broken(InvalidAnswer::Patient);
+            None
+        });
+        let life = life(&members).unwrap_or_else(|why| {
+            broken(why);
+            0
+        });
+        let context = LaunchContext::read(&members, patient.as_ref(), plain);
+        let expires_at = asked_at.saturating_add(life * 1_000);
+        Ok(Self { access_token, refresh_token, expires_at, scope, id_token, patient, context, fault })
     }
 }
 

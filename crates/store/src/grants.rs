@@ -1,6 +1,6 @@
 //! What the EHR granted to the sessions that it launched: sealed, one row a session, worked on by one node at a time.
 
-use domain::{Integration, Millis, SessionId, TenantId};
+use domain::{Approval, ApprovalStatus, Integration, Millis, SessionId, TenantId};
 
 use crate::engine::{Bind, Row, Statement, Tx};
 use crate::{Store, StoreError};
@@ -51,8 +51,8 @@ const OVER_IF_ENDED: Statement<1> = Statement::new(
 const FIND: Statement<1> = Statement::new(
     "SELECT session, tenant, sealed, revision, expires_at, attempts FROM upstream_grant WHERE session = $1",
 );
-const KEEP: Statement<2> = Statement::new(
-    "UPDATE upstream_grant SET expires_at = $2 WHERE session = $1 AND attempts = 0
+const KEEP: Statement<3> = Statement::new(
+    "UPDATE upstream_grant SET expires_at = $2 WHERE session = $1 AND attempts = 0 AND expires_at > $3
        AND NOT EXISTS (SELECT 1 FROM session WHERE id = $1 AND ended_at IS NOT NULL) RETURNING session",
 );
 /// A grant whose session is over is claimed for nothing but its revocation.
@@ -94,6 +94,20 @@ const OVER_BEFORE: Statement<3> = Statement::new(
 pub(crate) async fn over_before(tx: &mut Tx, integration: &Integration, at: Millis) -> Result<(), StoreError> {
     let binds = [Bind::Text(integration.id.as_str()), Bind::Int(number(integration.epoch)), Bind::Int(at)];
     tx.run(OVER_BEFORE, binds).await.map(drop)
+}
+
+const OVER_APPROVAL: Statement<2> = Statement::new(
+    "UPDATE upstream_grant SET expires_at = $2 WHERE expires_at > $2 AND session IN
+       (SELECT g.session FROM upstream_grant g JOIN session s ON s.id = g.session WHERE s.approval = $1)",
+);
+
+/// Part of an approval's change: one that is not in force any more has sessions no more.
+pub(crate) async fn over_with(tx: &mut Tx, approval: &Approval, at: Millis) -> Result<(), StoreError> {
+    if matches!(approval.status, ApprovalStatus::Requested | ApprovalStatus::Approved { .. }) {
+        return Ok(());
+    }
+    let id = approval.id.to_string();
+    tx.run(OVER_APPROVAL, [Bind::Text(&id), Bind::Int(at)]).await.map(drop)
 }
 
 fn grant_of(row: &Row) -> Result<GrantRow, StoreError> {
@@ -142,14 +156,14 @@ impl Store {
         rows.first().map(grant_of).transpose()
     }
 
-    /// Moves the time at which a session is over; `false` when it has ended or its grant is being revoked.
+    /// Moves the time at which a session is over; `false` when it has ended by `now` or its grant is being revoked.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn keep_grant(&self, session: &SessionId, expires_at: Millis) -> Result<bool, StoreError> {
+    pub async fn keep_grant(&self, session: &SessionId, expires_at: Millis, now: Millis) -> Result<bool, StoreError> {
         let id = session.to_string();
         let mut tx = self.pool.begin().await?;
-        let done = tx.row(KEEP, [Bind::Text(&id), Bind::Int(expires_at)]).await?.is_some();
+        let done = tx.row(KEEP, [Bind::Text(&id), Bind::Int(expires_at), Bind::Int(now)]).await?.is_some();
         tx.commit().await?;
         Ok(done)
     }

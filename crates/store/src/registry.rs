@@ -364,6 +364,7 @@ impl Store {
             if !put_approval(&mut tx, put).await? {
                 return Ok(Err(ChangeRefusal::Stale(id)));
             }
+            grants::over_with(&mut tx, &put.approval, at).await?;
             feed = feed::enter(&mut tx, FeedKind::Approval, &id, at).await?;
         }
         for filter in &change.filters {

@@ -12,11 +12,22 @@ use super::tenant::upstream_url;
 const SCOPE_BYTES_MAX: usize = 4_096;
 
 /// The EHR that launches apps, where there is one. `None` inside is a mistake.
-pub fn read(tenant: &Section<'_, '_>, folder: &Path, outbound: &OutboundSettings) -> Option<Option<EhrSettings>> {
+pub fn read(
+    tenant: &Section<'_, '_>,
+    folder: &Path,
+    outbound: &OutboundSettings,
+    upstream: Option<&str>,
+) -> Option<Option<EhrSettings>> {
     let Some(section) = tenant.section("ehr") else { return Some(None) };
-    let fhir = section
-        .required("fhir", "\"https://ehr.mercy.example/fhir/r4\"")
-        .and_then(|at| upstream_url(&section, &at, outbound));
+    let fhir = section.required("fhir", "\"https://ehr.mercy.example/fhir/r4\"").and_then(|at| {
+        let url = upstream_url(&section, &at, outbound)?;
+        // The EHR's ids and tokens are good at the EHR: at another server they would name another patient.
+        if upstream.is_some_and(|upstream| upstream.trim_end_matches('/') != url.trim_end_matches('/')) {
+            section.mistake_at(&at, "`ehr.fhir` and `upstream.fhir` must be one server, written alike");
+            return None;
+        }
+        Some(url)
+    });
     let client_id = section.required("client_id", "\"hilum\"");
     let key = section
         .required("key", "\"file:/run/secrets/ehr-launch-key.pem\"")

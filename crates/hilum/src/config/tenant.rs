@@ -40,7 +40,7 @@ pub fn read(
         .required_section("upstream", "{ fhir = \"https://ehr.example/fhir\", auth = { kind = \"none\" } }")
         .and_then(|s| upstream(&s, folder, outbound));
     let people = people::read(section, folder, outbound);
-    let ehr = ehr::read(section, folder, outbound);
+    let ehr = ehr::read(section, folder, outbound, upstream.as_ref().map(|upstream| upstream.fhir.as_str()));
     let client_ca = match section.text("client_ca") {
         Some(at) => reference::file(section, &at, folder).map(Some),
         None => Some(None),

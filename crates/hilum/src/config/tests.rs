@@ -129,7 +129,7 @@ idle_minutes = 10
 sign_in_max_hours = 4
 session_max_minutes = 480
 [tenant.ehr]
-fhir = "https://ehr.mercy.example/fhir"
+fhir = "http://127.0.0.1:8080/fhir"
 client_id = "hilum"
 key = "file:launch.pem"
 scope = "launch openid fhirUser online_access patient/*.rs"

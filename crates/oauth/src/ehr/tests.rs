@@ -85,7 +85,25 @@ fn an_answer_is_this_launch_s_or_refused() {
     assert_eq!(read(&endpoints, "code=c1&state=s1&iss=https%3A%2F%2Fehr.example%2Ffhir"), Ok("c1".into()));
 }
 
-fn answer(more: Value) -> Result<EhrAnswer, InvalidAnswer> {
+struct Read {
+    expires_at: i64,
+    patient: Option<Id>,
+    context: LaunchContext,
+    shown: String,
+}
+
+/// A whole answer, or the first rule it breaks.
+fn answer(more: Value) -> Result<Read, InvalidAnswer> {
+    let read = tokens(more)?;
+    let shown = format!("{read:?}");
+    let EhrAnswer { expires_at, patient, context, fault, .. } = read;
+    match fault {
+        Some(why) => Err(why),
+        None => context.map(|context| Read { expires_at, patient, context, shown }),
+    }
+}
+
+fn tokens(more: Value) -> Result<EhrAnswer, InvalidAnswer> {
     let mut body = json!({"access_token": "abc", "token_type": "Bearer", "expires_in": 300, "patient": "P1"});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     EhrAnswer::read(body.to_string().as_bytes(), 1_000_000, &plain())
@@ -114,7 +132,7 @@ fn a_token_answer_is_a_bearer_with_a_bare_patient() {
     let read = answer(json!({"refresh_token": "r", "scope": "launch patient/*.rs", "encounter": "E1"})).unwrap();
     assert_eq!(read.patient.as_ref().map(Id::as_str), Some("P1"));
     assert_eq!(read.context.encounter.as_ref().map(Id::as_str), Some("E1"));
-    assert_eq!(format!("{read:?} {:?}", read.context), "EhrAnswer([sealed]) LaunchContext([sealed])");
+    assert_eq!(format!("{} {:?}", read.shown, read.context), "EhrAnswer([sealed]) LaunchContext([sealed])");
     for (bad, why) in [
         (json!({"token_type": "mac"}), InvalidAnswer::Token),
         (json!({"token_type": null}), InvalidAnswer::Token),
@@ -129,13 +147,19 @@ fn a_token_answer_is_a_bearer_with_a_bare_patient() {
         (json!({"encounter": "Encounter/E1"}), InvalidAnswer::Encounter),
         (json!({"scope": ["a"]}), InvalidAnswer::Scope),
         (json!({"scope": "a\"b"}), InvalidAnswer::Scope),
-        (json!({"scope": "openid launch"}), InvalidAnswer::IdToken),
         (json!({"id_token": 7}), InvalidAnswer::IdToken),
         (json!({"fhirContext": {}}), InvalidAnswer::Context),
     ] {
         assert_eq!(answer(bad.clone()).err(), Some(why), "{bad}");
     }
     assert_eq!(answer(json!({"patient": null})).unwrap().patient, None, "for the caller to refuse");
+    assert!(answer(json!({"scope": "openid launch"})).is_ok(), "a refresh brings no ID token");
+    // What cannot be used can still be revoked.
+    for bad in [json!({"token_type": "mac"}), json!({"expires_in": 0}), json!({"scope": 7}), json!({"fhirContext": {}})]
+    {
+        let read = tokens(bad.clone()).unwrap();
+        assert_eq!(read.access_token.as_str(), "abc", "{bad}");
+    }
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn judge(
 /// Sends the first test patient back unchanged, as an update of a version it never had.
 pub(super) async fn if_match(upstream: &Upstream, patient: &Id) -> IfMatch {
     let url = format!("{}/Patient/{patient}", upstream.base());
-    let Ok(current) = upstream.fetch(&url).await else { return IfMatch::NoUpdates };
+    let Ok(current) = upstream.fetch(None, &url).await else { return IfMatch::NoUpdates };
     if current.status != http::StatusCode::OK {
         return IfMatch::NoUpdates;
     }
@@ -153,7 +153,7 @@ pub(super) async fn if_match(upstream: &Upstream, patient: &Id) -> IfMatch {
 
 /// Whether the patient can be read, and whether the answer has an ETag and a version.
 async fn read(upstream: &Upstream, patient: &Id) -> Option<(bool, bool)> {
-    let answer = upstream.fetch(&format!("{}/Patient/{patient}", upstream.base())).await.ok()?;
+    let answer = upstream.fetch(None, &format!("{}/Patient/{patient}", upstream.base())).await.ok()?;
     if answer.status != http::StatusCode::OK {
         return None;
     }
@@ -165,7 +165,7 @@ async fn read(upstream: &Upstream, patient: &Id) -> Option<(bool, bool)> {
 async fn search(upstream: &Upstream, kind: ResourceType, param: &str, patient: &Id) -> Result<Found, FilterVerdict> {
     let value = if param == "_id" { patient.to_string() } else { format!("Patient/{patient}") };
     let url = format!("{}/{}?{param}={value}&_count={COUNT}", upstream.base(), kind.name());
-    let answer = upstream.fetch(&url).await.map_err(|_| FilterVerdict::Failed)?;
+    let answer = upstream.fetch(None, &url).await.map_err(|_| FilterVerdict::Failed)?;
     if answer.status.is_client_error() {
         return Err(FilterVerdict::Unsupported);
     }

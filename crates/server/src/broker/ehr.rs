@@ -158,6 +158,8 @@ pub struct EhrLaunched {
     pub issuer: String,
     /// `sub` of the ID token, if there is one.
     pub subject: Option<String>,
+    /// When they signed in at the EHR, as far as it says so.
+    pub signed_in_at: Option<Millis>,
     /// `need_patient_banner`.
     pub banner: Option<bool>,
     /// `smart_style_url`.
@@ -200,15 +202,17 @@ impl Ehr {
     ) -> Result<Option<Arc<Self>>, OpenBrokerError> {
         let Some(settings) = tenant.ehr.clone() else { return Ok(None) };
         let base = settings.fhir.trim_end_matches('/').to_owned();
+        // The EHR's ids and tokens are good at the EHR: at another server they would name another patient.
+        if tenant.upstream.fhir.trim_end_matches('/') != base {
+            return Err(OpenBrokerError::OtherEhr { tenant: tenant.id.clone(), url: settings.fhir });
+        }
         if !base.starts_with("https://") && !base.starts_with("http://") || base.contains(['#', '@', '?', ' ']) {
             return Err(OpenBrokerError::Url { tenant: tenant.id.clone(), url: settings.fhir });
         }
         let key = KeyFile::open(&settings.key, clock.clone())
             .map_err(|why| OpenBrokerError::Key { tenant: tenant.id.clone(), why })?;
         let token_url = match &tenant.upstream.auth {
-            UpstreamAuth::SmartBackend { token_url, .. } if tenant.upstream.fhir.trim_end_matches('/') == base => {
-                Some(token_url.clone())
-            }
+            UpstreamAuth::SmartBackend { token_url, .. } => Some(token_url.clone()),
             _ => None,
         };
         let plain = reach.allow_private.clone();
@@ -327,7 +331,7 @@ impl Ehr {
         }
         let body = Zeroizing::new(answer.body);
         let answer = EhrAnswer::read(&body, asked_at, &self.plain)?;
-        let EhrAnswer { access_token, refresh_token, expires_at, scope, id_token, patient, context } = answer;
+        let EhrAnswer { access_token, refresh_token, expires_at, scope, id_token, patient, context, fault } = answer;
         let grant = UpstreamGrant {
             access_token: access_token.to_string(),
             expires_at,
@@ -338,14 +342,18 @@ impl Ehr {
             revocation_endpoint: pending.endpoints.revocation.clone(),
             state: GrantState::Alive,
         };
-        let judged = match patient {
-            None => Err(InvalidAnswer::Patient.into()),
-            Some(patient) => {
-                self.person(pending, id_token.as_deref().map(String::as_str)).await.map(|who| (patient, who))
+        let openid = grant.scope.split(' ').any(|one| one == "openid");
+        let id_token = id_token.as_deref().map(String::as_str);
+        let judged = match (fault, context, patient) {
+            (Some(why), _, _) | (None, Err(why), _) => Err(why.into()),
+            (None, Ok(_), None) => Err(InvalidAnswer::Patient.into()),
+            (None, Ok(_), Some(_)) if openid && id_token.is_none() => Err(InvalidAnswer::IdToken.into()),
+            (None, Ok(context), Some(patient)) => {
+                self.person(pending, id_token).await.map(|who| (patient, context, who))
             }
         };
         match judged {
-            Ok((patient, Person { issuer, subject, fhir_user })) => {
+            Ok((patient, context, Person { issuer, subject, fhir_user, signed_in_at })) => {
                 let LaunchContext { encounter, banner, style_url, intent, items: fhir_context } = context;
                 Ok(EhrLaunched {
                     patient,
@@ -353,6 +361,7 @@ impl Ehr {
                     fhir_user,
                     issuer,
                     subject,
+                    signed_in_at,
                     banner,
                     style_url,
                     intent,
@@ -372,7 +381,7 @@ impl Ehr {
     /// Who signed in, as the ID token says; without one, nobody is named.
     async fn person(&self, pending: &EhrPending, id_token: Option<&str>) -> Result<Person, EhrRefused> {
         let Some(id_token) = id_token else {
-            return Ok(Person { issuer: pending.iss.clone(), subject: None, fhir_user: None });
+            return Ok(Person { issuer: pending.iss.clone(), subject: None, fhir_user: None, signed_in_at: None });
         };
         let (Some(nonce), Some(issuer), Some(jwks)) =
             (&pending.nonce, &pending.endpoints.issuer, &pending.endpoints.jwks)
@@ -398,7 +407,8 @@ impl Ehr {
             Some(Value::String(text)) => Some(self.fhir_user(text).ok_or(EhrRefused::FhirUser)?),
             Some(_) => return Err(EhrRefused::FhirUser),
         };
-        Ok(Person { issuer: issuer.clone(), subject: Some(token.subject), fhir_user })
+        let signed_in_at = Some(token.auth_time.unwrap_or(token.issued_at).saturating_mul(1_000));
+        Ok(Person { issuer: issuer.clone(), subject: Some(token.subject), fhir_user, signed_in_at })
     }
 
     /// `fhirUser` as an absolute URL.
@@ -475,6 +485,7 @@ struct Person {
     issuer: String,
     subject: Option<String>,
     fhir_user: Option<String>,
+    signed_in_at: Option<Millis>,
 }
 
 /// Parameters that have a value, form-urlencoded.

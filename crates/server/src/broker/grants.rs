@@ -276,7 +276,7 @@ impl Grants {
         let mut over_at = Millis::MAX;
         match ehr.refresh(&grant).await {
             Ok(answer) => {
-                let EhrAnswer { access_token, refresh_token, expires_at, scope, patient, .. } = answer;
+                let EhrAnswer { access_token, refresh_token, expires_at, scope, patient, fault, .. } = answer;
                 grant.access_token = access_token.to_string();
                 grant.expires_at = expires_at;
                 // One that does not rotate goes on being good (RFC 6749 §6).
@@ -285,6 +285,10 @@ impl Grants {
                 }
                 if let Some(scope) = scope {
                     grant.scope = scope;
+                }
+                if fault.is_some() {
+                    // Kept to be revoked with the session, and not used.
+                    grant.state = GrantState::Refused;
                 }
                 if patient.is_some_and(|patient| patient.as_str() != grant.patient) {
                     // Its new tokens are for somebody else: they are kept to be revoked, at once, and the session ends.
@@ -324,8 +328,9 @@ impl Grants {
 }
 
 impl Broker {
-    /// Keeps what the EHR granted to a session it launched, for every node, until the session is over: at `until`, or when it is ended.
-    /// Call it before the session's first token is given out; a session without a grant reaches nothing.
+    /// Keeps what the EHR granted to a session it launches, for every node, until the session is over: at `until`, or when it is ended.
+    /// Call it as soon as there is a grant, with the time by which the session must have begun: a launch that comes to nothing is revoked
+    /// then. A session without a grant reaches nothing.
     ///
     /// # Errors
     /// [`HoldGrantError`]; then the grant is the caller's to discard.
@@ -339,14 +344,25 @@ impl Broker {
         self.0.grants.as_ref().ok_or(HoldGrantError::Held)?.hold(tenant, session, grant, until).await
     }
 
-    /// Moves the time at which a session is over, e.g. when its own refresh token was used; `false` when it has ended.
+    /// Moves the time at which a session is over, e.g. when it begins or its own refresh token was used; `false` when it has ended.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn keep_grant(&self, session: &SessionId, until: Millis) -> Result<bool, StoreError> {
         match &self.0.grants {
-            Some(grants) => grants.store.keep_grant(session, until).await,
+            Some(grants) => grants.store.keep_grant(session, until, grants.clock.now()).await,
             None => Ok(false),
         }
+    }
+
+    /// A launch comes to nothing, e.g. because the person did not agree: what the EHR granted is revoked soon. Where that cannot be said
+    /// now, it is when the time to begin is over.
+    pub async fn end_grant(&self, session: &SessionId) {
+        let Some(grants) = &self.0.grants else { return };
+        let now = grants.clock.now();
+        if let Err(why) = grants.store.keep_grant(session, now, now).await {
+            tracing::warn!(%session, %why, "an upstream grant is revoked later");
+        }
+        grants.due.notify_one();
     }
 }

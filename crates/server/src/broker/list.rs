@@ -1,10 +1,11 @@
 //! Searches that are asked for the hospital itself and not for an integration: which patients a person may pick from.
 
-use domain::TenantId;
+use domain::{SessionId, TenantId};
 use fhir::ResourceType;
 use serde_json::Value;
 
 use super::Broker;
+use super::upstream::Own;
 
 /// Records asked for at once; who has more patients than that picks at the EHR.
 const COUNT: u32 = 200;
@@ -19,11 +20,23 @@ pub struct Listed {
 }
 
 impl Broker {
-    /// The first page of a search by the tenant's own credential; `None` when the upstream fails or answers anything but a Bundle.
-    pub async fn list(&self, tenant: &TenantId, kind: ResourceType, query: &str) -> Option<Listed> {
+    /// The first page of a search, by the EHR's token of `session` where the EHR launches one and by the tenant's own credential
+    /// elsewhere; `None` when the upstream fails or answers anything but a Bundle.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        session: Option<&SessionId>,
+        kind: ResourceType,
+        query: &str,
+    ) -> Option<Listed> {
+        let own = match (session, &self.0.grants) {
+            (None, _) => None,
+            (Some(session), Some(grants)) => Some(Own { grants, tenant, session: *session }),
+            (Some(_), None) => return None,
+        };
         let upstream = self.upstream(tenant)?;
         let url = format!("{}/{kind}?{query}&_count={COUNT}", upstream.base());
-        let received = upstream.fetch(&url).await.ok()?;
+        let received = upstream.fetch(own.as_ref(), &url).await.ok()?;
         if received.status.as_u16() != 200 {
             return None;
         }

@@ -71,6 +71,14 @@ pub enum OpenBrokerError {
         /// Whose.
         tenant: TenantId,
     },
+    /// Sessions that the EHR launches would use its ids and tokens at another server.
+    #[error("tenant `{tenant}`: `ehr.fhir` is `{url}`, which is not its `upstream.fhir`: they must be one server")]
+    OtherEhr {
+        /// Whose.
+        tenant: TenantId,
+        /// The EHR's.
+        url: String,
+    },
     /// A URL in the upstream's settings is not one Hilum calls.
     #[error("tenant `{tenant}`: `{url}` is not an acceptable url")]
     Url {

@@ -173,11 +173,11 @@ impl Upstream {
         self.outbound.keep(bytes).ok()
     }
 
-    /// GETs a URL below the base with our credential.
-    pub(super) async fn fetch(&self, url: &str) -> Result<Received, FetchError> {
+    /// GETs a URL below the base: with a session's own token, or with our credential.
+    pub(super) async fn fetch(&self, own: Option<&Own<'_>>, url: &str) -> Result<Received, FetchError> {
         let get =
             UpstreamCall { verb: Verb::Get, path: String::new(), query: String::new(), body: None, if_match: None };
-        self.send(url, None, &get, None).await.map_err(|why| match why {
+        self.send(url, own, &get, None).await.map_err(|why| match why {
             NotSent::Fetch(why) => why,
             NotSent::Gone => FetchError::Unreachable,
         })

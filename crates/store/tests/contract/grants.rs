@@ -52,10 +52,10 @@ async fn s1_32_whoever_ends_a_session_makes_its_grant_due() {
         assert!(store.issue(issue(1, 1, None, NOW)).await.unwrap().is_ok());
         held(&store).await;
         assert_eq!(due(&store, NOW).await, [] as [u64; 0]);
-        assert!(store.keep_grant(&ID, LATER + 5).await.unwrap());
+        assert!(store.keep_grant(&ID, LATER + 5, NOW).await.unwrap());
         store.end_session(&ID, NOW, "api").await.unwrap().unwrap();
         assert_eq!(due(&store, NOW).await, [0]);
-        assert!(!store.keep_grant(&ID, LATER).await.unwrap(), "an end is final");
+        assert!(!store.keep_grant(&ID, LATER, NOW).await.unwrap(), "an end is final");
         assert_eq!(store.claim_grant(&ID, 1, NOW, NOW + 20).await.unwrap(), None, "nothing is refreshed any more");
         let claim = store.claim_due_grant(&ID, 1, NOW, NOW + 20).await.unwrap().unwrap();
         assert_eq!(store.claim_due_grant(&ID, 1, NOW, NOW + 20).await.unwrap(), None);
