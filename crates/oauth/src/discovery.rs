@@ -28,6 +28,8 @@ pub struct Offers {
     pub standalone: bool,
     /// The EHR launches apps here.
     pub ehr: bool,
+    /// Authorities vouch for clients' certificates (`tls_client_auth`).
+    pub client_ca: bool,
 }
 
 impl Offers {
@@ -43,7 +45,11 @@ const METHODS: [&str; 5] =
     ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "client_secret_basic", "none"];
 
 fn common(endpoints: &Endpoints, offers: Offers, scopes: &[String]) -> Value {
-    let methods: Vec<&str> = METHODS.into_iter().filter(|method| offers.people() || *method != "none").collect();
+    let methods: Vec<&str> = METHODS
+        .into_iter()
+        .filter(|method| offers.people() || *method != "none")
+        .filter(|method| offers.client_ca || *method != "tls_client_auth")
+        .collect();
     let grants: &[&str] = if offers.people() {
         &["authorization_code", "refresh_token", "client_credentials"]
     } else {
@@ -175,7 +181,7 @@ fn neg_003_the_documents_agree() {
         Endpoints { issuer: "https://gate.example/mercy".into(), fhir_base: "https://gate.example/mercy/fhir".into() };
     let scopes = vec!["patient/Patient.rs".to_owned()];
     let read = |text: String| serde_json::from_str::<Value>(&text).unwrap();
-    let all = Offers { standalone: true, ehr: true };
+    let all = Offers { standalone: true, ehr: true, client_ca: true };
     for offers in [Offers::default(), all, Offers { ehr: false, ..all }, Offers { standalone: false, ..all }] {
         let smart = read(smart_configuration(&endpoints, offers, &scopes));
         let server = read(authorization_server(&endpoints, offers, &scopes));

@@ -143,7 +143,9 @@ const TOUCH_SIGN_IN: Statement<2> =
     Statement::new("UPDATE sign_in SET used_at = $2 WHERE hash = $1 AND ended_at IS NULL AND used_at < $2");
 const SIGN_OUT: Statement<2> = Statement::new("UPDATE sign_in SET ended_at = $2 WHERE hash = $1 AND ended_at IS NULL");
 const OF_PERSON: Statement<2> =
-    Statement::new("SELECT hash FROM sign_in WHERE tenant = $1 AND person_tag = $2 AND ended_at IS NULL");
+    Statement::new("SELECT hash, sealed FROM sign_in WHERE tenant = $1 AND person_tag = $2 AND ended_at IS NULL");
+const OF_TENANT: Statement<2> =
+    Statement::new("SELECT hash, sealed FROM sign_in WHERE tenant = $1 AND ended_at IS NULL AND expires_at > $2");
 const START: Statement<7> = Statement::new(
     "INSERT INTO person_session (session, tenant, person_tag, sign_in, sealed, used_at, idle_at)
      VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -278,13 +280,26 @@ impl Store {
         rows.iter().map(|row| row.parsed(0)).collect()
     }
 
-    /// Every sign-in of a person that was not ended.
+    /// Every sign-in of a person that was not ended: its hash, and its person, sealed.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn sign_ins_of(&self, tenant: &TenantId, person_tag: &[u8; 16]) -> Result<Vec<[u8; 32]>, StoreError> {
+    pub async fn sign_ins_of(
+        &self,
+        tenant: &TenantId,
+        person_tag: &[u8; 16],
+    ) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
         let rows = self.pool.read(OF_PERSON, [Bind::Text(tenant.as_str()), Bind::Blob(person_tag)]).await?;
-        rows.iter().map(|row| row.bytes(0)).collect()
+        rows.iter().map(|row| Ok((row.bytes(0)?, row.blob(1)?))).collect()
+    }
+
+    /// The same of everybody in a tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn sign_ins_in(&self, tenant: &TenantId, now: Millis) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
+        let rows = self.pool.read(OF_TENANT, [Bind::Text(tenant.as_str()), Bind::Int(now)]).await?;
+        rows.iter().map(|row| Ok((row.bytes(0)?, row.blob(1)?))).collect()
     }
 
     /// What a refresh token is at `now`.
@@ -371,16 +386,6 @@ impl Store {
         let feed = crate::feed::reached(&mut tx).await?;
         tx.commit().await?;
         Ok(Ok(feed))
-    }
-
-    /// Notes that a sign-in's person is there: one of its sessions was used.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database fails.
-    pub async fn touch_sign_in(&self, hash: &[u8; 32], now: Millis) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        tx.run(TOUCH_SIGN_IN, [Bind::Blob(hash), Bind::Int(now)]).await?;
-        tx.commit().await
     }
 
     /// Sessions that were not refreshed in time and are not ended yet, at most 500.

@@ -182,7 +182,9 @@ fn admin_providers(settings: &Settings, clock: &Clock) -> Result<Vec<AdminProvid
         if let SignIn::Oidc(identity) = &tenant.people.sign_in
             && !identity.claims.roles.is_empty()
         {
-            out.push(open(Some(tenant.id.clone()), &tenant.name, identity)?);
+            let mut one = open(Some(tenant.id.clone()), &tenant.name, identity)?;
+            one.provider = one.provider.below(&tenant.upstream.fhir);
+            out.push(one);
         }
     }
     Ok(out)

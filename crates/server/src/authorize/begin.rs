@@ -103,7 +103,7 @@ impl Service {
             }
             request
         };
-        match Box::pin(self.wait(tenant, &client, request, browser, now)).await {
+        match Box::pin(self.wait(tenant, trace, &client, request, browser, now)).await {
             Ok(response) => Ok(response),
             Err(stop) => Ok(self.stopped(tenant, trace, Some(&client), stop).await),
         }
@@ -154,6 +154,7 @@ impl Service {
     async fn wait(
         &self,
         tenant: &Tenant,
+        trace: &Trace,
         client: &Integration,
         request: AuthorizationRequest,
         browser: &mut Browser,
@@ -185,7 +186,11 @@ impl Service {
             }
         };
         let mode = if context.is_some() { LaunchMode::Ehr {} } else { LaunchMode::Standalone {} };
-        let task = request.task.as_ref().or(context.as_ref().and_then(|context| context.task.as_ref()));
+        let launched = context.as_ref().and_then(|context| context.task.as_ref());
+        if request.task.is_some() && launched.is_some() && launched != request.task.as_ref() {
+            return Err(invalid("the EHR launched another `task`"));
+        }
+        let task = request.task.as_ref().or(launched);
         let standing = self
             .standing_for(tenant, client, task, &mode, now)
             .map_err(|error| Stop::back(&request, error.code, error.description))?;
@@ -196,13 +201,13 @@ impl Service {
         let waiting = Waiting {
             approval: standing.approval.id,
             context,
-            patient: None,
+            picked: None,
             browser: browser.hash().ok_or(super::handles::Fault("the random source failed"))?,
             began_at: now,
             request,
         };
         let handle = self.give(tenant, OnceKind::Waiting, &waiting, WAITING_MILLIS, now).await?;
-        let mut response = Box::pin(self.advance(tenant, browser, &handle, waiting, now)).await?;
+        let mut response = Box::pin(self.advance(tenant, trace, browser, &handle, waiting, now)).await?;
         browser::set(response.headers_mut(), cookie);
         Ok(response)
     }
@@ -287,15 +292,22 @@ pub(super) async fn push(
 impl Service {
     async fn push_request(&self, tenant: &Tenant, request: Request<Body>) -> Result<serde_json::Value, Refused> {
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/par", origin(&request))?;
-        let sent = body(request, FORM, oauth::form::FORM_BYTES_MAX).await?;
-        let bytes = sent.bytes;
-        let proof =
-            oauth::request::read_client(&bytes, sent.authorization.as_deref()).map_err(Refused::from_request)?;
+        let read = body(request, FORM, oauth::form::FORM_BYTES_MAX).await.and_then(|sent| {
+            let proof = oauth::request::read_client(&sent.bytes, sent.authorization.as_deref());
+            proof.map(|proof| (sent.bytes, proof)).map_err(Refused::from_request)
+        });
+        let (bytes, proof) = read.inspect_err(|_| {
+            self.audit.count_unauthenticated(&tenant.id, Reason::RequestInvalid, trace.from().peer);
+        })?;
         let now = self.clock.now();
         let caller = self.caller(tenant, &trace, &proof, now).await?;
         match self.store.use_assertion(caller.used()).await {
             Ok(true) => {}
-            Ok(false) => return Err(super::client::refused()),
+            Ok(false) => {
+                let mut denied = Denied::new(Reason::ClientInvalid, ErrorCode::InvalidClient, "");
+                denied.refused = super::client::refused();
+                return Err(self.deny(&trace, Kind::Authorize, &caller, None, None, denied).await);
+            }
             Err(why) => return Err(store_failed(&why).refused),
         }
         match self.keep_pushed(tenant, &caller.integration, &bytes, now).await {

@@ -7,7 +7,7 @@ use oauth::ErrorCode;
 use super::Service;
 use super::client::Caller;
 use super::token::Denied;
-use crate::proofs::ProofRefusal;
+use crate::proofs::{ProofRefusal, Unspent};
 
 /// The key to bind a token of this caller's to; `dpop` is the thumbprint of the key it proved to hold with this request.
 ///
@@ -63,29 +63,33 @@ impl From<ProofRefusal> for Denied {
 }
 
 impl Service {
-    /// The key a request to `url` proves to hold, by POST and with its proof used up: for callers who have authenticated, since a
-    /// proof of somebody unknown must not fill the memory. `nonce` becomes what the answer says in `DPoP-Nonce`.
+    /// The key a request to `url` proves to hold, by POST; its proof is to be used up by [`Service::spend_proof`] before anything is given
+    /// for it. `nonce` becomes what the answer says in `DPoP-Nonce`.
     ///
     /// A code with `dpop_jkt`, and a refresh token of a public client, are honoured only where they name this very thumbprint: another
-    /// key, or none, is `invalid_grant` (NEG-223, NEG-225). Where a public client redeems, use [`crate::proofs::Proofs::read`], compare,
-    /// and then `spend`: until then nothing is known of it.
+    /// key, or none, is `invalid_grant` (NEG-223, NEG-225).
     pub(super) fn proved(
         &self,
         headers: &HeaderMap,
         url: &str,
         nonce: &mut Option<String>,
         now: Millis,
-    ) -> Result<Option<[u8; 32]>, Denied> {
-        match self.proofs.check(headers, "POST", url, None, now) {
-            Ok(None) => Ok(None),
-            Ok(Some(proof)) => {
-                *nonce = proof.next;
-                Ok(Some(proof.thumbprint))
-            }
-            Err(why) => {
-                *nonce = why.nonce().map(str::to_owned);
-                Err(why.into())
-            }
-        }
+    ) -> Result<Option<Unspent>, Denied> {
+        self.proofs.read(headers, "POST", url, None, now).map_err(|why| {
+            *nonce = why.nonce().map(str::to_owned);
+            why.into()
+        })
+    }
+
+    /// Uses a proof up, once the caller has shown something good: whoever is nobody must not fill the memory, which the gate shares.
+    pub(super) fn spend_proof(
+        &self,
+        proof: Option<Unspent>,
+        nonce: &mut Option<String>,
+        now: Millis,
+    ) -> Result<(), Denied> {
+        let Some(proof) = proof else { return Ok(()) };
+        *nonce = self.proofs.spend(proof, now)?.next;
+        Ok(())
     }
 }

@@ -60,12 +60,20 @@ impl Browser {
         handles::hash(self.sign_in.as_deref()?)
     }
 
-    /// The secret that a form for this browser about this request carries. It is made of the cookie, which no other site can read.
+    /// The secret that a form for this browser, its person and this request carries. It is made of the cookies, which no other site can
+    /// read; a form that was shown to one person is not answered by the next at the same workstation.
     pub(super) fn csrf(&self, about: &str) -> Option<Csrf> {
-        let mut text = b"csrf\0".to_vec();
-        text.extend_from_slice(self.name.as_deref()?.as_bytes());
-        text.push(0);
-        text.extend_from_slice(about.as_bytes());
+        self.secret(b"csrf\0", self.sign_in.as_deref().unwrap_or_default(), about)
+    }
+
+    /// The same for the form by which somebody signs in, who may have signed in elsewhere in this browser meanwhile.
+    pub(super) fn sign_in_csrf(&self, about: &str) -> Option<Csrf> {
+        self.secret(b"sign-in\0", "", about)
+    }
+
+    fn secret(&self, label: &[u8], sign_in: &str, about: &str) -> Option<Csrf> {
+        let name = self.name.as_deref()?;
+        let text = [label, name.as_bytes(), b"\0", sign_in.as_bytes(), b"\0", about.as_bytes()].concat();
         Csrf::of(&URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &text)))
     }
 

@@ -49,6 +49,9 @@ pub(super) struct Lasting {
     pub(super) identity: bool,
     /// The DPoP key its first token was bound to, which a public client's refreshes must hold too (DP-04).
     pub(super) jkt: Option<[u8; 32]>,
+    /// The certificate, likewise (RFC 8705 §4).
+    #[serde(default)]
+    pub(super) x5t: Option<[u8; 32]>,
 }
 
 impl Lasting {
@@ -71,6 +74,10 @@ impl Lasting {
             identity,
             jkt: match session.confirmation {
                 Some(domain::Confirmation::Dpop(thumbprint)) => Some(thumbprint),
+                _ => None,
+            },
+            x5t: match session.confirmation {
+                Some(domain::Confirmation::Mtls(certificate)) => Some(certificate),
                 _ => None,
             },
         }

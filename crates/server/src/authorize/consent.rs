@@ -25,13 +25,10 @@ use super::people::Person;
 use super::sign_in::Then;
 use super::token::{FORM, enforceable};
 use super::trace::Trace;
-use super::waiting::{Access, CODE_MILLIS, Code, Stop, Waiting, place, see_other};
+use super::waiting::{Access, CODE_MILLIS, Code, Picked, Stop, Waiting, place, see_other};
 use super::{Service, Tenant};
 use crate::clock::random;
 use crate::registry::Standing;
-
-/// Largest form of a page: one tick for each type and category.
-const PAGE_FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// What is left of a request's scope under the approval, before a person has seen it.
 pub(super) fn granted(standing: &Standing, request: &AuthorizationRequest) -> Result<Granted, Stop> {
@@ -103,7 +100,7 @@ pub(super) async fn proceed(
         Ok(step) => step,
         Err(stop) => return stop.response(tenant),
     };
-    match Box::pin(service.next(tenant, &browser, &step, now)).await {
+    match Box::pin(service.next(tenant, &trace, &browser, &step, now)).await {
         Ok(response) => response,
         Err(stop) => service.stopped(tenant, &trace, Some(step.client()), stop).await,
     }
@@ -151,7 +148,7 @@ pub(super) async fn decide(
         Err(stop) => return stop.response(tenant),
     };
     let now = service.clock.now();
-    let step = match service.answered(tenant, &browser, &form.sent, now).await {
+    let step = match service.step(tenant, &browser, &form.sent.request, now).await {
         Ok(step) => step,
         Err(stop) => return stop.response(tenant),
     };
@@ -166,7 +163,7 @@ pub(super) async fn page_form<T>(
     request: Request<Body>,
     read: impl Fn(&[u8]) -> Result<T, InvalidPageForm>,
 ) -> Result<T, Stop> {
-    let sent = body(request, FORM, PAGE_FORM_BYTES_MAX)
+    let sent = body(request, FORM, forms::PAGE_FORM_BYTES_MAX)
         .await
         .map_err(|refused| Stop::Page(Refusal::Request, refused.error.description))?;
     read(&sent.bytes).map_err(|why| Stop::Page(Refusal::Request, why.to_string()))
@@ -198,6 +195,7 @@ impl Service {
     pub(super) async fn advance(
         &self,
         tenant: &Tenant,
+        trace: &Trace,
         browser: &Browser,
         handle: &str,
         waiting: Waiting,
@@ -206,26 +204,33 @@ impl Service {
         let standing =
             self.registry.snapshot().standing(&waiting.approval, now).map_err(|_| Stop::page(Refusal::Interaction))?;
         let step = Step { handle: handle.to_owned(), waiting, standing };
-        self.next(tenant, browser, &step, now).await
+        self.next(tenant, trace, browser, &step, now).await
     }
 
     /// Whatever is to be asked next.
-    async fn next(&self, tenant: &Tenant, browser: &Browser, step: &Step, now: Millis) -> Result<Response, Stop> {
+    async fn next(
+        &self,
+        tenant: &Tenant,
+        trace: &Trace,
+        browser: &Browser,
+        step: &Step,
+        now: Millis,
+    ) -> Result<Response, Stop> {
         let quiet = step.waiting.request.prompt == Prompt::None;
         let person = match self.person_for(tenant, browser, step, now).await? {
             Some(person) => person,
             None if quiet => return Err(step.back(ErrorCode::LoginRequired, "nobody is signed in")),
             None => return self.ask_who(tenant, browser, step, now).await,
         };
-        let patient = match self.patient_for(step, &person)? {
+        let patient = match self.patient_for(step, browser, &person)? {
             Some(patient) => patient,
             None if quiet => return Err(step.back(ErrorCode::InteractionRequired, "a patient must be picked")),
-            None => return self.ask_patient(tenant, browser, step, &person, None, None, now).await,
+            None => return self.ask_patient(tenant, trace, browser, step, &person, None, None).await,
         };
         if quiet {
             return Err(step.back(ErrorCode::InteractionRequired, "each grant is shown to its person"));
         }
-        self.ask_consent(tenant, browser, step, &person, &patient, now).await
+        self.ask_consent(tenant, trace, browser, step, &person, &patient).await
     }
 
     /// Who is signed in, lately enough for this request.
@@ -247,7 +252,9 @@ impl Service {
                 .map(Some)
                 .ok_or_else(|| step.back(ErrorCode::AccessDenied, "the person of the launch is no longer signed in"));
         }
-        let Some(person) = self.present(tenant, browser, now).await? else { return Ok(None) };
+        // Whoever came by a launch of the EHR has proved nothing to the provider, and picks nobody else.
+        let present = self.present(tenant, browser, now).await?.filter(|person| !person.by_ehr);
+        let Some(person) = present else { return Ok(None) };
         // A second's grace: providers write whole seconds.
         let anew = request.prompt == Prompt::Login && person.signed_in_at < began_at - 1_000;
         let age = now.saturating_sub(person.signed_in_at);
@@ -268,7 +275,7 @@ impl Service {
     }
 
     /// The patient, once it is settled. `None`: the person has to pick one.
-    fn patient_for(&self, step: &Step, person: &Person) -> Result<Option<Id>, Stop> {
+    fn patient_for(&self, step: &Step, browser: &Browser, person: &Person) -> Result<Option<Id>, Stop> {
         if let Some(context) = &step.waiting.context {
             return Ok(Some(context.patient.clone()));
         }
@@ -277,28 +284,25 @@ impl Service {
             let says = "this account is not connected to a patient record";
             return person.patient.clone().map(Some).ok_or_else(|| step.back(ErrorCode::AccessDenied, says));
         }
-        Ok(step.waiting.patient.clone())
+        let picked = step.waiting.picked.as_ref().filter(|picked| browser.sign_in() == Some(picked.sign_in));
+        Ok(picked.map(|picked| picked.patient.clone()))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one page, with what was wrong and searched on it")]
     async fn ask_patient(
         &self,
         tenant: &Tenant,
+        trace: &Trace,
         browser: &Browser,
         step: &Step,
         person: &Person,
         search: Option<&str>,
         problem: Option<PickerProblem>,
-        now: Millis,
     ) -> Result<Response, Stop> {
-        let Patients { rows, more } = self.patients_of(tenant, &step.standing, person, now).await?;
+        let Patients { rows, more } = self.patients_of(tenant, person).await?;
         let found: Vec<PickerRow> = rows.iter().filter(|row| row.fits(search)).map(|row| row.shown()).collect();
-        let trace = Trace::new(tenant.id.as_str(), "GET oauth/patient", super::http::nowhere())
-            .map_err(|_| Fault("the random source failed"))?;
-        let mut record = personal_record(&trace, Kind::PatientsShown, Outcome::Success, &step.standing);
-        record.actor.person = person.recorded();
-        record.phi.patients = rows.iter().filter(|row| row.fits(search)).map(|row| row.id.to_string()).collect();
-        self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))?;
+        let shown = rows.iter().filter(|row| row.fits(search)).map(|row| row.id.to_string()).collect();
+        self.patients_shown(trace, step, person, shown).await?;
         let csrf = browser.csrf(&step.handle).ok_or(Stop::page(Refusal::Interaction))?;
         let page = Picker {
             place: place(tenant, step.client(), &step.waiting.request),
@@ -344,7 +348,7 @@ impl Service {
             form.patient.as_deref().filter(|_| search.is_none()).and_then(|text| text.parse().ok());
         let theirs = match &wanted {
             Some(wanted) => {
-                let patients = self.patients_of(tenant, &step.standing, &person, now).await;
+                let patients = self.patients_of(tenant, &person).await;
                 let patients = patients.map_err(|fault| failed(fault.into()))?;
                 patients.rows.iter().any(|row| row.id == *wanted)
             }
@@ -359,10 +363,10 @@ impl Service {
                 let unrecorded = |_| failed(Fault("the audit record could not be made durable").into());
                 self.write(record).await.map_err(unrecorded)?;
             }
-            let page = self.ask_patient(tenant, browser, &step, &person, search, problem, now).await;
+            let page = self.ask_patient(tenant, trace, browser, &step, &person, search, problem).await;
             return page.map_err(failed);
         }
-        step.waiting.patient = wanted;
+        step.waiting.picked = wanted.zip(browser.sign_in()).map(|(patient, sign_in)| Picked { patient, sign_in });
         let changed = self.change(tenant, OnceKind::Waiting, &step.handle, &step.waiting, now).await;
         if !changed.map_err(|fault| failed(fault.into()))? {
             return Err(failed(Stop::page(Refusal::Interaction)));
@@ -370,14 +374,29 @@ impl Service {
         Ok(see_other(&format!("{}?request={}", tenant.endpoints.oauth("continue"), step.handle)))
     }
 
+    /// What a page shows of patients is on record before it does.
+    async fn patients_shown(
+        &self,
+        trace: &Trace,
+        step: &Step,
+        person: &Person,
+        patients: Vec<String>,
+    ) -> Result<(), Fault> {
+        let mut record = personal_record(trace, Kind::PatientsShown, Outcome::Success, &step.standing);
+        record.actor.person = person.recorded();
+        record.actor.session = step.waiting.context.as_ref().map(|context| context.session);
+        record.phi.patients = patients;
+        self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))
+    }
+
     async fn ask_consent(
         &self,
         tenant: &Tenant,
+        trace: &Trace,
         browser: &Browser,
         step: &Step,
         person: &Person,
         patient: &Id,
-        now: Millis,
     ) -> Result<Response, Stop> {
         let Standing { integration, profile, .. } = &step.standing;
         let request = &step.waiting.request;
@@ -393,8 +412,10 @@ impl Service {
             words.iter().filter_map(|word| oauth::words::item(&RequestedScope::Word(*word))).collect();
         always.sort_unstable();
         always.dedup();
-        let csrf = browser.csrf(&step.handle).ok_or(Stop::page(Refusal::Interaction))?;
-        let shown = self.patient_shown(tenant, &step.standing, patient, now).await;
+        let csrf = browser.csrf(&about(&step.handle, patient)).ok_or(Stop::page(Refusal::Interaction))?;
+        let session = step.waiting.context.as_ref().map(|context| &context.session);
+        let shown = self.patient_shown(tenant, session, patient).await;
+        self.patients_shown(trace, step, person, vec![patient.to_string()]).await?;
         let page = Consent {
             place: place(tenant, integration, request),
             action: tenant.endpoints.oauth("consent"),
@@ -430,7 +451,11 @@ impl Service {
             return self.ask_who(tenant, browser, step, now).await;
         };
         let sign_in = browser.sign_in().ok_or(Stop::page(Refusal::Interaction))?;
-        let patient = self.patient_for(step, &person)?.ok_or(Stop::page(Refusal::Forged))?;
+        let patient = self.patient_for(step, browser, &person)?.ok_or(Stop::page(Refusal::Forged))?;
+        let csrf = browser.csrf(&about(&step.handle, &patient)).ok_or(Stop::page(Refusal::Forged))?;
+        if !csrf.matches(&form.sent.csrf) {
+            return Err(Stop::page(Refusal::Forged));
+        }
         let granted = granted(&step.standing, &step.waiting.request)?;
         let kept = oauth::choice::keep(&granted.scopes, &form.ticked)
             .map_err(|why| Stop::Page(Refusal::Forged, why.to_string()))?;
@@ -439,7 +464,7 @@ impl Service {
         };
         if form.decision == Decision::Deny || kept.is_empty() {
             if let Some(context) = waiting.context {
-                self.broker.discard_grant(&tenant.id, context.grant).await;
+                self.broker.end_grant(&context.session).await;
             }
             return Err(step.back(ErrorCode::AccessDenied, "the person did not allow it"));
         }
@@ -466,7 +491,10 @@ impl Service {
         patient: Id,
     ) -> Result<Code, Stop> {
         let words = words(&waiting.request, step.client().class, &waiting, &person);
-        let session = SessionId(random().map_err(|_| Fault("the random source failed"))?);
+        let session = match &waiting.context {
+            Some(context) => context.session,
+            None => SessionId(random().map_err(|_| Fault("the random source failed"))?),
+        };
         Ok(Code {
             request: waiting.request,
             approval: waiting.approval,
@@ -479,6 +507,11 @@ impl Service {
             context: waiting.context,
         })
     }
+}
+
+/// What a consent page is about: it is answered for the patient whom it showed, whoever was picked in another window since (NEG-035).
+fn about(handle: &str, patient: &Id) -> String {
+    format!("{handle}\0{patient}")
 }
 
 /// The host of an address, or the address itself where it is an app's own scheme.

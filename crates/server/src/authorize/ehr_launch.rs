@@ -7,24 +7,27 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{Kind, Outcome};
-use domain::{Integration, IntegrationId, LaunchMode, Millis, Reason, Session, TaskName};
+use domain::{ApprovalStatus, Integration, IntegrationId, LaunchMode, Millis, Reason, Session, SessionId, TaskName};
 use http::{Request, StatusCode};
 use oauth::form::Form;
 use store::OnceKind;
 
 use super::begin::embedding;
-use super::browser::{self, Browser, Embedding};
+use super::browser::{self, Browser};
 use super::code::FromPerson;
 use super::handles::{Fault, Used};
 use super::http::{no_tenant, origin};
 use super::pages::{LaunchFailed, Place, Refusal, Shown};
 use super::people::{Person, millis};
 use super::start::OFFLINE_MILLIS;
+use super::token::Launch;
 use super::trace::Trace;
-use super::waiting::{Access, Context, LAUNCH_MILLIS, Stop, Told, WAITING_MILLIS, see_other};
+use super::waiting::{Access, Context, LAUNCH_MILLIS, Stop, Told, UNSTARTED_MILLIS, WAITING_MILLIS, see_other};
 use super::{Service, Tenant};
-use crate::broker::{EhrLaunched, EhrPending, UpstreamGrant};
+use crate::broker::{EhrLaunched, EhrPending};
+use crate::clock::random;
 use crate::identity::FhirUser;
+use crate::registry::Standing;
 
 /// A launch that is on its way through the EHR.
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -48,7 +51,11 @@ pub(super) async fn launch(
     let request = Request::from_parts(request.into_parts().0, ());
     match Box::pin(service.go_to_ehr(tenant, &client, &request)).await {
         Ok(response) => response,
-        Err(failed) => service.launch_failed(tenant, &trace, failed).await,
+        // Anybody can send this: it is counted. Who comes back from the EHR is on record.
+        Err(failed) => {
+            service.audit.count_unauthenticated(&tenant.id, Reason::GrantInvalid, trace.from().peer);
+            failed_page(tenant, failed)
+        }
     }
 }
 
@@ -152,12 +159,18 @@ impl Service {
             tracing::info!(tenant = %tenant.id, %why, "a launch was refused");
             Failed::new(StatusCode::BAD_GATEWAY, "The EHR did not finish the launch. Start the app again").of(&client)
         })?;
-        match self.hand_over(tenant, trace, &mut browser, &client, away.task, launched, now).await {
+        // Kept from now on, so that it is revoked whatever becomes of this launch.
+        let session = SessionId(random().map_err(|_| Fault("the random source failed"))?);
+        let until = now + UNSTARTED_MILLIS;
+        if let Err(why) = self.broker.hold_grant(&tenant.id, &session, &launched.grant, until).await {
+            tracing::error!(%session, %why, "the EHR's token could not be kept");
+            self.broker.discard_grant(&tenant.id, launched.grant).await;
+            return Err(Failed::from(Fault("the EHR's token could not be kept")).of(&client));
+        }
+        match self.hand_over(tenant, trace, &mut browser, &client, away.task, launched, session, now).await {
             Ok(response) => Ok(response),
-            Err((grant, failed)) => {
-                if let Some(grant) = grant {
-                    self.broker.discard_grant(&tenant.id, grant).await;
-                }
+            Err(failed) => {
+                self.broker.end_grant(&session).await;
                 Err(failed.of(&client))
             }
         }
@@ -173,31 +186,23 @@ impl Service {
         client: &Arc<Integration>,
         task: Option<TaskName>,
         launched: EhrLaunched,
+        session: SessionId,
         now: Millis,
-    ) -> Result<Response, (Option<UpstreamGrant>, Failed)> {
+    ) -> Result<Response, Failed> {
         let EhrLaunched { patient, encounter, .. } = &launched;
-        let person = match ehr_person(tenant, &launched, now) {
-            Some(person) => person,
-            None => {
-                let says = "The EHR does not say who launches the app";
-                return Err((Some(launched.grant), Failed::new(StatusCode::BAD_GATEWAY, says)));
-            }
-        };
-        let Some(url) = client.launch_urls.first() else {
-            let says = "The app has no launch URL";
-            return Err((Some(launched.grant), Failed::new(StatusCode::FORBIDDEN, says)));
-        };
+        let person = ehr_person(tenant, &launched, now)
+            .ok_or_else(|| Failed::new(StatusCode::BAD_GATEWAY, "The EHR does not say who launches the app"))?;
+        let url = client
+            .launch_urls
+            .first()
+            .ok_or_else(|| Failed::new(StatusCode::FORBIDDEN, "The app has no launch URL"))?;
         let mut record = trace.record(Kind::EhrLaunch, Outcome::Success, client, "");
         record.actor.person = person.recorded();
         record.phi.patients = vec![patient.to_string()];
         record.phi.resources = encounter.iter().map(|encounter| format!("Encounter/{encounter}")).collect();
-        if self.write(record).await.is_err() {
-            return Err((Some(launched.grant), Fault("the audit record could not be made durable").into()));
-        }
-        let (secret, sign_in) = match self.welcome(tenant, trace, &person, now).await {
-            Ok(welcome) => welcome,
-            Err(fault) => return Err((Some(launched.grant), fault.into())),
-        };
+        record.actor.session = Some(session);
+        self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))?;
+        let (secret, sign_in) = self.welcome(tenant, trace, &person, now).await?;
         let context = Context {
             client: client.id.clone(),
             task,
@@ -210,66 +215,75 @@ impl Service {
                 fhir_context: launched.fhir_context.iter().filter_map(|item| serde_json::to_value(item).ok()).collect(),
             },
             sign_in,
-            grant: launched.grant,
+            session,
         };
-        let handle = match self.give(tenant, OnceKind::Launch, &context, LAUNCH_MILLIS, now).await {
-            Ok(handle) => handle,
-            Err(fault) => return Err((Some(context.grant), fault.into())),
-        };
-        let framed = if client.frame_ancestors.is_empty() { Embedding::Own } else { Embedding::Framed };
-        let cookie = match browser.signed_in(tenant, &secret, framed) {
-            Ok(cookie) => cookie,
-            Err(fault) => return Err((Some(context.grant), fault.into())),
-        };
+        let handle = self.give(tenant, OnceKind::Launch, &context, LAUNCH_MILLIS, now).await?;
+        let cookie = browser.signed_in(tenant, &secret, embedding(client))?;
         let mut response = see_other(&launch_uri(url, &tenant.endpoints.fhir_base, &handle));
         browser::set(response.headers_mut(), Some(cookie));
         Ok(response)
     }
 
     async fn launch_failed(&self, tenant: &Tenant, trace: &Trace, failed: Failed) -> Response {
-        let Failed { client, status, says } = failed;
-        match &client {
+        match &failed.client {
             Some(client) => {
                 let mut record = trace.record(Kind::EhrLaunch, Outcome::Denied, client, "");
                 record.decision.reason = Reason::GrantInvalid.code().to_owned();
-                record.object.status = status.as_u16();
-                record.phi.note = says.clone();
+                record.object.status = failed.status.as_u16();
+                record.phi.note = failed.says.clone();
                 if self.write(record).await.is_err() {
                     return Stop::page(Refusal::Fault).response(tenant);
                 }
             }
             None => self.audit.count_unauthenticated(&tenant.id, Reason::GrantInvalid, trace.from().peer),
         }
-        let page = LaunchFailed {
-            place: Place::new(Shown::new(&tenant.name)),
-            app: Shown::new(client.as_ref().map_or("", |client| &client.name)),
-            says: Shown::new(&says),
-            again: String::new(),
-            reference: Shown::new(""),
-            status,
-        };
-        page.render().into_response()
+        failed_page(tenant, failed)
     }
 
-    /// Keeps the EHR's token for the session it belongs to, before the session's own token is told to anyone.
+    /// Keeps the EHR's token for as long as its session lasts, before the session's own token is told to anyone.
     pub(super) async fn keep_upstream(
         &self,
         tenant: &Tenant,
         session: &Session,
-        from: Option<&FromPerson>,
+        launch: &Launch,
         now: Millis,
     ) -> Result<(), Fault> {
+        let from = launch.person.as_deref().filter(|from| from.code.context.is_some());
         let Some(FromPerson { code, .. }) = from else { return Ok(()) };
-        let Some(context) = &code.context else { return Ok(()) };
         let until = match code.access {
             Access::Once => session.expires_at,
             Access::Online => now + millis(tenant.people.session_max),
             Access::Offline => now + OFFLINE_MILLIS,
         };
-        self.broker.hold_grant(&tenant.id, &session.id, &context.grant, until).await.map_err(|why| {
-            tracing::error!(session = %session.id, %why, "the EHR's token could not be kept");
-            Fault("the EHR's token could not be kept")
-        })
+        match self.broker.keep_grant(&session.id, until.min(over_at(&launch.standing))).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Fault("the EHR's token has ended before its session began")),
+            Err(why) => {
+                tracing::error!(session = %session.id, %why, "the EHR's token could not be kept");
+                Err(Fault("the EHR's token could not be kept"))
+            }
+        }
+    }
+}
+
+fn failed_page(tenant: &Tenant, failed: Failed) -> Response {
+    let Failed { client, status, says } = failed;
+    let page = LaunchFailed {
+        place: Place::new(Shown::new(&tenant.name)),
+        app: Shown::new(client.as_ref().map_or("", |client| &client.name)),
+        says: Shown::new(&says),
+        again: String::new(),
+        reference: Shown::new(""),
+        status,
+    };
+    page.render().into_response()
+}
+
+/// When nothing can go on by the clock, whoever refreshes: the ends of the approval and of the registration.
+pub(super) fn over_at(standing: &Standing) -> Millis {
+    match standing.approval.status {
+        ApprovalStatus::Approved { until, .. } => until.min(standing.integration.expires_at),
+        _ => 0,
     }
 }
 
@@ -285,10 +299,11 @@ fn ehr_person(tenant: &Tenant, launched: &EhrLaunched, now: Millis) -> Option<Pe
         name: None,
         fhir_user: user,
         patient: own,
-        signed_in_at: now,
+        signed_in_at: launched.signed_in_at.map_or(now, |at| at.min(now)),
         acr: None,
         logout_hint: None,
         sid: None,
+        by_ehr: true,
     })
 }
 

@@ -134,11 +134,6 @@ pub(super) struct Sent {
     pub(super) authorization: Option<String>,
 }
 
-/// Nobody: for records of what is done between requests.
-pub(super) fn nowhere() -> Origin {
-    Origin { peer: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), agent: String::new(), certificate: None }
-}
-
 /// Who is on the line.
 pub(super) fn origin(request: &Request<Body>) -> Origin {
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));

@@ -113,6 +113,8 @@ struct Tenant {
     ehr: Option<EhrSettings>,
     /// Who vouches for the certificates of its clients.
     authorities: Option<Authorities>,
+    /// The upstream's FHIR base, without a slash at its end.
+    upstream: String,
 }
 
 impl Tenant {
@@ -137,6 +139,7 @@ impl Tenant {
             patient_rule: rule.map_err(|why| OpenAuthorizeError::Patients { tenant: tenant(), why })?,
             ehr: settings.ehr.clone(),
             authorities: settings.client_ca.clone().map(Authorities::new),
+            upstream: settings.upstream.fhir.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -146,7 +149,7 @@ impl Tenant {
             SignIn::Nowhere => false,
             SignIn::Oidc(_) | SignIn::Demo(_) => true,
         };
-        Offers { standalone, ehr: self.ehr.is_some() }
+        Offers { standalone, ehr: self.ehr.is_some(), client_ca: self.authorities.is_some() }
     }
 
     /// A person's resource as this tenant's clients read it.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Filter, Millis};
+use domain::{Filter, SessionId};
 use fhir::params::ParamKind;
 use fhir::{Id, ResourceType};
 use serde_json::Value;
@@ -13,9 +13,8 @@ use serde_json::Value;
 use super::handles::Fault;
 use super::pages::{PickerRow, Shown};
 use super::people::Person;
-use super::probe::{collect, points_to};
+use super::probe::{collect, local, points_to};
 use super::{Service, Tenant};
-use crate::registry::Standing;
 
 /// Most patients shown; whoever has more searches among them at the EHR and launches from there.
 const PATIENTS_MAX: usize = 200;
@@ -143,15 +142,15 @@ impl PatientRule {
     }
 
     /// Whether a found record is what was asked for.
-    fn holds(&self, resource: &Value, user: &str) -> bool {
+    fn holds(&self, resource: &Value, base: &str, user: &str) -> bool {
         resource.get("resourceType").and_then(Value::as_str) == Some(self.kind.name())
-            && points_to(resource, self.kind, &self.user, user)
-            && self.references.iter().all(|(name, wanted)| points_to(resource, self.kind, name, wanted))
+            && points_to(resource, base, self.kind, &self.user, user)
+            && self.references.iter().all(|(name, wanted)| points_to(resource, base, self.kind, name, wanted))
             && self.tokens.iter().all(|(name, wanted)| has_token(resource, self.kind, name, wanted))
     }
 
     /// Whose it is, where that is one patient.
-    fn patient(&self, resource: &Value) -> Option<Id> {
+    fn patient(&self, resource: &Value, base: &str) -> Option<Id> {
         if self.kind == ResourceType::PATIENT {
             return resource.get("id")?.as_str()?.parse().ok();
         }
@@ -162,7 +161,8 @@ impl PatientRule {
         let ids: BTreeSet<&str> = found
             .iter()
             .filter_map(|value| value.get("reference")?.as_str())
-            .filter_map(|reference| reference.rsplit_once("Patient/").map(|(_, id)| id))
+            .filter_map(|reference| local(reference, base))
+            .filter_map(|(kind, id)| (kind == ResourceType::PATIENT).then_some(id))
             .collect();
         match ids.iter().collect::<Vec<_>>().as_slice() {
             [one] => one.parse().ok(),
@@ -203,45 +203,33 @@ fn has_token(resource: &Value, kind: ResourceType, name: &str, wanted: &str) -> 
 
 impl Service {
     /// The patients of a person by the tenant's rule: no rule, no person the EHR knows, no patients.
-    pub(super) async fn patients_of(
-        &self,
-        tenant: &Tenant,
-        standing: &Standing,
-        person: &Person,
-        _now: Millis,
-    ) -> Result<Patients, Fault> {
+    pub(super) async fn patients_of(&self, tenant: &Tenant, person: &Person) -> Result<Patients, Fault> {
         let none = Patients { rows: Vec::new(), more: false };
-        debug_assert!(standing.integration.tenant == tenant.id);
         let (Some(rule), Some(user)) = (&tenant.patient_rule, &person.fhir_user) else { return Ok(none) };
         let user = user.to_string();
         let query = rule.query.replace(USER, &user);
-        let found = self.found(tenant, rule.kind, &query).await?;
+        let found = self.found(tenant, None, rule.kind, &query).await?;
         let more = found.more;
-        let held: Vec<&Value> = found.resources.iter().filter(|resource| rule.holds(resource, &user)).collect();
+        let held: Vec<&Value> =
+            found.resources.iter().filter(|resource| rule.holds(resource, &tenant.upstream, &user)).collect();
         if rule.kind == ResourceType::PATIENT {
             let rows = held.iter().filter_map(|patient| PatientRow::of(patient)).take(PATIENTS_MAX).collect();
             return Ok(Patients { rows, more });
         }
-        let ids: BTreeSet<Id> = held.iter().filter_map(|resource| rule.patient(resource)).take(PATIENTS_MAX).collect();
+        let ids: BTreeSet<Id> =
+            held.iter().filter_map(|resource| rule.patient(resource, &tenant.upstream)).take(PATIENTS_MAX).collect();
         if ids.is_empty() {
             return Ok(none);
         }
         let named: Vec<&str> = ids.iter().map(Id::as_str).collect();
-        let patients = self.found(tenant, ResourceType::PATIENT, &format!("_id={}", named.join(","))).await?;
+        let patients = self.found(tenant, None, ResourceType::PATIENT, &format!("_id={}", named.join(","))).await?;
         let rows = patients.resources.iter().filter_map(PatientRow::of).filter(|row| ids.contains(&row.id));
         Ok(Patients { rows: rows.collect(), more })
     }
 
-    /// One patient for a page: by name, or by id where the name cannot be had.
-    pub(super) async fn patient_shown(
-        &self,
-        tenant: &Tenant,
-        standing: &Standing,
-        patient: &Id,
-        _now: Millis,
-    ) -> PickerRow {
-        debug_assert!(standing.integration.tenant == tenant.id);
-        let found = self.found(tenant, ResourceType::PATIENT, &format!("_id={patient}")).await;
+    /// One patient for a page: by name, or by id where the name cannot be had. A session that the EHR launches asks by its own token.
+    pub(super) async fn patient_shown(&self, tenant: &Tenant, session: Option<&SessionId>, patient: &Id) -> PickerRow {
+        let found = self.found(tenant, session, ResourceType::PATIENT, &format!("_id={patient}")).await;
         let row = found
             .ok()
             .and_then(|found| found.resources.iter().filter_map(PatientRow::of).find(|row| row.id == *patient));
@@ -254,13 +242,23 @@ impl Service {
         row.unwrap_or_else(unknown).shown()
     }
 
-    async fn found(&self, tenant: &Tenant, kind: ResourceType, query: &str) -> Result<crate::broker::Listed, Fault> {
-        self.broker.list(&tenant.id, kind, query).await.ok_or(Fault("the patients could not be looked up; try again"))
+    async fn found(
+        &self,
+        tenant: &Tenant,
+        session: Option<&SessionId>,
+        kind: ResourceType,
+        query: &str,
+    ) -> Result<crate::broker::Listed, Fault> {
+        self.broker
+            .list(&tenant.id, session, kind, query)
+            .await
+            .ok_or(Fault("the patients could not be looked up; try again"))
     }
 }
 
 #[test]
 fn a_rule_binds_its_person_and_can_be_judged() {
+    let base = "https://ehr.example/fhir";
     let rule = PatientRule::read("Patient?general-practitioner={fhirUser}").unwrap();
     let patient = |gp: &str| {
         serde_json::json!({
@@ -268,8 +266,13 @@ fn a_rule_binds_its_person_and_can_be_judged() {
             "name": [{ "given": ["Ada", "B"], "family": "C" }], "birthDate": "1970-01-02"
         })
     };
-    assert!(rule.holds(&patient("Practitioner/D1"), "Practitioner/D1"));
-    assert!(!rule.holds(&patient("Practitioner/D2"), "Practitioner/D1"), "an upstream that ignores the parameter");
+    assert!(rule.holds(&patient("Practitioner/D1"), base, "Practitioner/D1"));
+    assert!(
+        !rule.holds(&patient("Practitioner/D2"), base, "Practitioner/D1"),
+        "an upstream that ignores the parameter"
+    );
+    let elsewhere = "https://other.example/fhir/Practitioner/D1";
+    assert!(!rule.holds(&patient(elsewhere), base, "Practitioner/D1"), "another server's D1 is another person");
     let row = PatientRow::of(&patient("Practitioner/D1")).unwrap();
     assert_eq!((row.name.as_str(), row.born.as_str()), ("Ada B C", "1970-01-02"));
     assert!(row.fits(Some("ada")) && !row.fits(Some("zoe")) && row.fits(None));
@@ -281,9 +284,12 @@ fn a_rule_binds_its_person_and_can_be_judged() {
         })
     };
     let one = encounter("in-progress", "Practitioner/D1");
-    assert!(rule.holds(&one, "Practitioner/D1"));
-    assert_eq!(rule.patient(&one).unwrap().as_str(), "P1");
-    assert!(!rule.holds(&encounter("finished", "Practitioner/D1"), "Practitioner/D1"));
+    assert!(rule.holds(&one, base, "Practitioner/D1"));
+    assert_eq!(rule.patient(&one, base).unwrap().as_str(), "P1");
+    let of = |who: &str| serde_json::json!({ "resourceType": "Encounter", "subject": { "reference": who } });
+    assert_eq!(rule.patient(&of("https://other.example/fhir/Patient/P1"), base), None, "nor is its P1");
+    assert_eq!(rule.patient(&of("https://ehr.example/fhir/Patient/P1"), base).unwrap().as_str(), "P1");
+    assert!(!rule.holds(&encounter("finished", "Practitioner/D1"), base, "Practitioner/D1"));
     for bad in [
         "Patient",
         "Patient?name=x",

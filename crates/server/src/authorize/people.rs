@@ -35,6 +35,9 @@ pub(super) struct Person {
     pub(super) logout_hint: Option<crate::identity::Sealed>,
     /// Their session at the provider.
     pub(super) sid: Option<String>,
+    /// An EHR's launch says who they are. That is good for what the EHR launches: how they proved it is not known here.
+    #[serde(default)]
+    pub(super) by_ehr: bool,
 }
 
 impl std::fmt::Debug for Person {
@@ -55,6 +58,7 @@ impl From<SignedIn> for Person {
             acr: who.acr,
             logout_hint: Some(who.id_token_hint),
             sid: who.sid,
+            by_ehr: false,
         }
     }
 }
@@ -100,7 +104,12 @@ impl Service {
             tracing::error!(%why, "the store failed");
             Fault("the store failed")
         })?;
-        found.map(|sealed| self.unsealed(tenant, SIGN_IN, &sealed)).transpose()
+        found.map(|sealed| self.person_of(tenant, &sealed)).transpose()
+    }
+
+    /// The person of a sign-in.
+    pub(super) fn person_of(&self, tenant: &Tenant, sealed: &[u8]) -> Result<Person, Fault> {
+        self.unsealed(tenant, SIGN_IN, sealed)
     }
 
     /// Signs a person in at a browser, on record first; the secret for its cookie.

@@ -12,6 +12,7 @@ use domain::{
     Session, SessionId, Subject,
 };
 use fhir::params::ParamKind;
+use fhir::references::Reference;
 use fhir::request::{Method, Raw};
 use fhir::{Id, ResourceType};
 use parking_lot::Mutex;
@@ -134,7 +135,7 @@ impl Service {
         let entries = bundle.get("entry").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let proof = entries.iter().filter_map(|entry| entry.get("resource")).find(|resource| {
             resource.get("resourceType").and_then(Value::as_str) == Some(kind.name())
-                && references.iter().all(|(name, wanted)| points_to(resource, kind, name, wanted))
+                && references.iter().all(|(name, wanted)| points_to(resource, &tenant.upstream, kind, name, wanted))
                 && dated(resource, &rule.dated_by, rule.days_max, now)
         });
         let id = proof.and_then(|resource| resource.get("id")).and_then(Value::as_str).ok_or(NotProved::Nothing)?;
@@ -267,12 +268,20 @@ fn criteria(rule: &RelationshipRule) -> Option<(Option<Filter>, References)> {
     Some((filter, references))
 }
 
-pub(super) fn points_to(resource: &Value, kind: ResourceType, name: &str, wanted: &str) -> bool {
+/// A reference below the upstream's own base, or relative to it: another server's record of the same id is another record.
+pub(super) fn local<'a>(reference: &'a str, base: &str) -> Option<(ResourceType, &'a str)> {
+    match fhir::references::parse(reference) {
+        Reference::Relative { kind, id, .. } => Some((kind, id)),
+        Reference::Absolute { base: theirs, kind, id, .. } if theirs == base => Some((kind, id)),
+        _ => None,
+    }
+}
+
+pub(super) fn points_to(resource: &Value, base: &str, kind: ResourceType, name: &str, wanted: &str) -> bool {
     let Some(param) = fhir::params::find(kind, name) else { return false };
     let fits = |reference: &str| {
-        wanted.split(',').any(|wanted| {
-            reference == wanted || reference.strip_suffix(wanted).is_some_and(|before| before.ends_with('/'))
-        })
+        let named = local(reference, base);
+        named.is_some() && wanted.split(',').any(|wanted| local(wanted, base) == named)
     };
     param.paths.iter().any(|path| {
         let mut found = Vec::new();
@@ -350,10 +359,13 @@ mod tests {
         assert_eq!(references, [("location".to_owned(), "Location/7".to_owned())]);
         assert!(criteria(&rule("patient={patient}&nonsense=1")).is_none());
         let resource = serde_json::json!({"participant": [{"actor": {"reference": "Location/17"}}]});
-        assert!(!points_to(&resource, ResourceType::APPOINTMENT, "location", "Location/7"));
+        let base = "https://ehr.example/fhir";
+        assert!(!points_to(&resource, base, ResourceType::APPOINTMENT, "location", "Location/7"));
         let resource =
             serde_json::json!({"participant": [{"actor": {"reference": "https://ehr.example/fhir/Location/7"}}]});
-        assert!(points_to(&resource, ResourceType::APPOINTMENT, "location", "Location/7"));
+        assert!(points_to(&resource, base, ResourceType::APPOINTMENT, "location", "Location/7"));
+        let elsewhere = "https://other.example/fhir";
+        assert!(!points_to(&resource, elsewhere, ResourceType::APPOINTMENT, "location", "Location/7"));
     }
 
     #[test]

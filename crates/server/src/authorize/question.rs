@@ -112,7 +112,17 @@ impl Service {
         form: &[u8],
         now: Millis,
     ) -> Result<Asked, Refused> {
+        if !self.registry.fresh() {
+            return Err(Refused::unavailable("this node has lost touch with its store"));
+        }
         let own = self.tokens.open(&tenant.id, bearer, now).ok().filter(|own| own.session.confirmation.is_none());
+        // As at the gate: what began elsewhere may have ended elsewhere, too.
+        if let Some(own) = &own
+            && own.session.feed > self.registry.feed()
+            && !self.registry.reached(own.session.feed).await
+        {
+            return Err(Refused::unavailable("this node is catching up; try again"));
+        }
         let snapshot = self.registry.snapshot();
         let standing = own.as_ref().and_then(|own| self.standing(&snapshot, &own.session, now).ok());
         let (Some(own), Some(standing)) = (own, standing) else {

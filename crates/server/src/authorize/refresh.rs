@@ -16,6 +16,7 @@ use super::b2b;
 use super::bind::bind;
 use super::client::{Caller, refused};
 use super::code::{Lasting, clauses};
+use super::ehr_launch::over_at;
 use super::handles::{self, Fault};
 use super::people::millis;
 use super::start::{OFFLINE_MILLIS, context, life, member, unused};
@@ -32,11 +33,13 @@ const REFRESH_REFUSED: &str =
     "the refresh token is unknown, used or expired, its session has ended, or it is not for this client and key";
 
 /// A session that goes on, with what it stands on.
-struct Going {
+pub(super) struct Going {
     found: PersonSession,
     lasting: Lasting,
-    standing: Standing,
-    patient: fhir::Id,
+    /// What it stands on now.
+    pub(super) standing: Standing,
+    /// For whom it is.
+    pub(super) patient: fhir::Id,
 }
 
 impl Service {
@@ -50,13 +53,10 @@ impl Service {
         request: &TokenRequest,
         token: &str,
         dpop: Option<[u8; 32]>,
+        going: Going,
         used: UsedAssertion,
         now: Millis,
     ) -> Result<Value, (Denied, UsedAssertion)> {
-        let going = match self.going(tenant, caller, token, dpop, now).await {
-            Ok(going) => going,
-            Err(denied) => return Err((denied, used)),
-        };
         let failed = |denied: Denied, used: UsedAssertion| (denied.at(&going.standing, &going.patient), used);
         if let Err(denied) = b2b::said(caller, request).and_then(|said| b2b::suits(said.as_deref(), &going.standing)) {
             return Err(failed(denied, used));
@@ -79,7 +79,7 @@ impl Service {
     }
 
     /// The session of a refresh token, if it may go on. A token that was used before ends its whole family (RF-08).
-    async fn going(
+    pub(super) async fn going(
         &self,
         tenant: &Tenant,
         caller: &Caller,
@@ -110,7 +110,8 @@ impl Service {
         }
         let lasting: Lasting = self.unsealed(tenant, Lasting::LABEL, &found.sealed).map_err(failed)?;
         // DP-04: nothing else binds the refresh tokens of a client that proves nothing.
-        if caller.integration.auth.method == AuthMethod::None && lasting.jkt != dpop {
+        let holds = lasting.jkt == dpop && lasting.x5t.is_none_or(|bound| caller.certificate() == Some(bound));
+        if caller.integration.auth.method == AuthMethod::None && !holds {
             return Err(refused());
         }
         let standing = self.registry.snapshot().standing(&session.approval, now).map_err(|_| refused())?;
@@ -205,7 +206,8 @@ impl Service {
         };
         if row.launch == LaunchKind::Ehr && lasting.access == Access::Offline {
             // The EHR's token lives as long as the session that uses it.
-            self.broker.keep_grant(&row.id, ends_at).await.map_err(|why| (store_failed(&why), Spent::Yes))?;
+            let until = ends_at.min(over_at(standing));
+            self.broker.keep_grant(&row.id, until).await.map_err(|why| (store_failed(&why), Spent::Yes))?;
         }
         let mut record = trace.record(Kind::TokenIssue, Outcome::Success, &caller.integration, caller.jti());
         trace::stands_on(&mut record, standing);

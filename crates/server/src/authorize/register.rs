@@ -2,7 +2,7 @@
 //!
 //! Anybody may ask, so a request is counted before it is recorded, and recorded before it is kept.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -57,7 +57,7 @@ impl Service {
         let echo = serde_json::to_value(&asked).map_err(|_| unavailable("the metadata could not be kept"))?;
         let peer_tag = self
             .keys
-            .row_tag(tenant.id.as_str(), &format!("registration peer {peer}"))
+            .row_tag(tenant.id.as_str(), &format!("registration peer {}", site(peer)))
             .map_err(|_| unavailable("the keys failed"))?;
         let new = NewRegistration {
             id: id.clone(),
@@ -105,6 +105,23 @@ impl Service {
             Err(why) => Err(failed(&why)),
         }
     }
+}
+
+/// The address as far as it tells networks apart: one host has all of an IPv6 /64.
+fn site(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[test]
+fn a_network_is_one_site() {
+    let at = |text: &str| site(text.parse().unwrap());
+    assert_eq!(at("2001:db8::1"), at("2001:db8::ffff:0:1"));
+    assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
+    assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+    assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
 }
 
 /// RFC 7591 §3.2.1, with what nobody could know from there: that it is a request.

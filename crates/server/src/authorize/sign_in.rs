@@ -1,6 +1,6 @@
 //! Sign-in and sign-out of people: at the hospital's identity provider, or at accounts of the demonstration (S4-03, S4-08).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -24,7 +24,7 @@ use super::token::FORM;
 use super::trace::Trace;
 use super::waiting::{Stop, WAITING_MILLIS, see_other};
 use super::{Service, Tenant};
-use crate::identity::{self, FhirUser, Pending, Wish};
+use crate::identity::{self, BackChannelError, EndOf, FhirUser, IdentityProvider, Pending, Wish};
 use crate::settings::{LocalAccount, SignIn};
 
 /// Wrong passwords of one name in a minute before it has to wait.
@@ -153,7 +153,7 @@ fn demo_page(
     username: &str,
     problem: Option<SignInProblem>,
 ) -> Result<pages::Page, Stop> {
-    let csrf = browser.csrf(then.request()).ok_or(Stop::page(Refusal::Interaction))?;
+    let csrf = browser.sign_in_csrf(then.request()).ok_or(Stop::page(Refusal::Interaction))?;
     // A demonstration hides nothing: whoever sees the page may be anybody.
     let account = |one: &LocalAccount| Shown::new(&format!("{} / {}: {}", one.username, one.password, one.name));
     let page = pages::SignIn {
@@ -243,7 +243,7 @@ impl Service {
         let SignIn::Demo(accounts) = &tenant.people.sign_in else { return Err(Stop::page(Refusal::Request)) };
         let mut browser = Browser::read(tenant, request.headers());
         let form = page_form(request, forms::read_sign_in).await?;
-        let csrf = browser.csrf(&form.sent.request).ok_or(Stop::page(Refusal::Forged))?;
+        let csrf = browser.sign_in_csrf(&form.sent.request).ok_or(Stop::page(Refusal::Forged))?;
         if !csrf.matches(&form.sent.csrf) {
             return Err(Stop::page(Refusal::Forged));
         }
@@ -311,10 +311,17 @@ impl Service {
         }
         let now = self.clock.now();
         let person = self.present(tenant, &browser, now).await?;
-        let ended = match browser.sign_in() {
-            Some(sign_in) => self.farewell(tenant, &sign_in, "sign-out", now).await?,
-            None => 0,
-        };
+        // Earlier sign-ins of theirs too: each launch and each new sign-in replaced the cookie of the one before (NEG-168).
+        let mut theirs: BTreeSet<[u8; 32]> = browser.sign_in().into_iter().collect();
+        if let Some(person) = &person {
+            let tag = self.tag(tenant, person)?;
+            let all = self.store.sign_ins_of(&tenant.id, &tag).await.map_err(|_| Fault("the store failed"))?;
+            theirs.extend(all.into_iter().map(|(sign_in, _)| sign_in));
+        }
+        let mut ended = 0;
+        for sign_in in &theirs {
+            ended += self.farewell(tenant, sign_in, "sign-out", now).await?;
+        }
         let mut record = trace.personal(Kind::SignOut, Outcome::Success);
         record.actor.person = person.as_ref().map(Person::recorded).unwrap_or_default();
         self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))?;
@@ -337,7 +344,6 @@ impl Service {
 
     async fn logged_out_there(&self, tenant: &Tenant, request: Request<Body>) -> Result<(), StatusCode> {
         debug_assert_eq!(request.method(), Method::POST);
-        let bad = |_| StatusCode::BAD_REQUEST;
         let trace = Trace::new(tenant.id.as_str(), "POST oauth/back-channel-logout", origin(&request));
         let trace = trace.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let provider = tenant.provider.as_ref().ok_or(StatusCode::NOT_FOUND)?;
@@ -346,32 +352,52 @@ impl Service {
         let token = form.get("logout_token").ok_or(StatusCode::BAD_REQUEST)?;
         let end = provider.back_channel(token).await.map_err(|why| {
             tracing::info!(tenant = %tenant.id, %why, "a logout token was refused");
-        });
-        let end = end.map_err(bad)?;
-        // Without a subject there is nothing to find people by: their own sessions end with the next refresh or by idleness.
-        let subject = end.subject.ok_or(StatusCode::BAD_REQUEST)?;
+            match why {
+                BackChannelError::Unreachable | BackChannelError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                BackChannelError::Replayed | BackChannelError::Token(_) => StatusCode::BAD_REQUEST,
+            }
+        })?;
+        self.end_there(tenant, &trace, provider, &end).await.map_err(|_| {
+            provider.not_honoured(&end);
+            StatusCode::SERVICE_UNAVAILABLE
+        })
+    }
+
+    /// Ends every sign-in that a logout token is about: those of the person, of the one session at the provider, or of both.
+    async fn end_there(
+        &self,
+        tenant: &Tenant,
+        trace: &Trace,
+        provider: &IdentityProvider,
+        end: &EndOf,
+    ) -> Result<(), Fault> {
+        let store = |_| Fault("the store failed");
         let now = self.clock.now();
-        let unavailable = |_: Fault| StatusCode::SERVICE_UNAVAILABLE;
-        let tag = self.keys.person_tag(tenant.id.as_str(), provider.issuer(), &subject);
-        let tag = tag.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        let sign_ins = self.store.sign_ins_of(&tenant.id, &tag).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        for sign_in in &sign_ins {
-            let same = match &end.sid {
-                None => true,
+        let sign_ins = match &end.subject {
+            Some(subject) => {
+                let tag = self.keys.person_tag(tenant.id.as_str(), provider.issuer(), subject);
+                self.store.sign_ins_of(&tenant.id, &tag.map_err(|_| Fault("the keys failed"))?).await.map_err(store)?
+            }
+            None => self.store.sign_ins_in(&tenant.id, now).await.map_err(store)?,
+        };
+        let mut failed = None;
+        for (sign_in, sealed) in &sign_ins {
+            let person = self.person_of(tenant, sealed)?;
+            let same = match (&end.subject, &end.sid) {
                 // One whose session at the provider is not known ends too: fail closed.
-                Some(sid) => {
-                    let person = self.present_at(tenant, sign_in, now).await.map_err(unavailable)?;
-                    person.is_none_or(|person| person.sid.is_none_or(|known| known == *sid))
-                }
+                (Some(_), Some(sid)) => person.sid.is_none_or(|known| known == *sid),
+                (Some(_), None) => true,
+                (None, sid) => person.issuer == provider.issuer() && person.sid == *sid,
             };
-            if same {
-                self.farewell(tenant, sign_in, "back-channel-logout", now).await.map_err(unavailable)?;
+            if same && let Err(fault) = self.farewell(tenant, sign_in, "back-channel-logout", now).await {
+                failed = Some(fault);
             }
         }
+        failed.map_or(Ok(()), Err)?;
         let mut record = trace.personal(Kind::SignOut, Outcome::Success);
-        record.phi.attributes.push(("person.subject".into(), subject));
+        record.phi.attributes.extend(end.subject.iter().map(|subject| ("person.subject".into(), subject.clone())));
         record.phi.note = "the identity provider said so".into();
-        self.write(record).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+        self.write(record).await.map_err(|_| Fault("the audit record could not be made durable"))
     }
 }
 
@@ -389,6 +415,7 @@ fn demo_person(tenant: &Tenant, account: &LocalAccount, now: Millis) -> Option<P
         acr: None,
         logout_hint: None,
         sid: None,
+        by_ehr: false,
     })
 }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::audit::{Kind, Outcome};
 use domain::{Actor, ApprovalStatus, Confirmation, Level, Millis, Reason, Session, SessionId, Subject};
 use fhir::Id;
+use oauth::ErrorCode;
 use oauth::grant::TokenRequest;
 use oauth::scope::Granted;
 use oauth::token::AccessClaims;
@@ -15,7 +16,7 @@ use store::{Issue, IssueRefusal, NewPersonSession, NewRefresh, NewSession, UsedA
 use super::b2b;
 use super::bind::bind;
 use super::client::Caller;
-use super::code::{FromPerson, Lasting};
+use super::code::{CODE_REFUSED, FromPerson, Lasting};
 use super::handles;
 use super::people::{Person, millis};
 use super::shown::Shown;
@@ -109,6 +110,16 @@ impl Service {
             }
             Err(why) => return Err(failed(store_failed(&why), used)),
         };
+        // Whoever signed out between the code and here found no session to end.
+        if let Some(from) = launch.person.as_deref()
+            && !matches!(self.present_at(tenant, &from.code.sign_in, now).await, Ok(Some(_)))
+        {
+            if let Err(denied) = self.end_family(tenant, &session.id, "sign-out").await {
+                return Err(failed(denied, unused(&used)));
+            }
+            let denied = Denied::new(Reason::GrantInvalid, ErrorCode::InvalidGrant, CODE_REFUSED);
+            return Err(failed(denied, unused(&used)));
+        }
         let mut record = trace.record(Kind::TokenIssue, Outcome::Success, &caller.integration, caller.jti());
         trace::stands_on(&mut record, &launch.standing);
         trace::about(&mut record, &session);
@@ -134,7 +145,7 @@ impl Service {
         );
         let signed = signer.sign(input.as_bytes());
         let recorded = self.audit.append(slot, record).await;
-        let kept = self.keep_upstream(tenant, &session, launch.person.as_deref(), now).await;
+        let kept = self.keep_upstream(tenant, &session, &launch, now).await;
         let identity = self.identity(tenant, launch.person.as_deref(), now).await;
         let (Ok(signature), Ok(_), Ok(()), Ok(identity)) = (signed, recorded, kept, identity) else {
             // No token left; the session must not stay behind as if one had.

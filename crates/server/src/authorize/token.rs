@@ -30,7 +30,7 @@ use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::trace::{self, Trace};
 use super::{Service, Tenant};
 use super::{alarm, b2b};
-use crate::proofs;
+use crate::proofs::{self, Unspent};
 use crate::registry::Standing;
 
 /// The form's media type.
@@ -135,17 +135,33 @@ impl Service {
         let mut used = caller.used();
         let done = match self.proved(&headers, &tenant.token_endpoint, nonce, now) {
             Err(denied) => Err((denied, used)),
-            Ok(dpop) => match &request.grant {
-                Grant::Refresh(token) => {
-                    Box::pin(self.refresh(tenant, &trace, &caller, &request, token, dpop, used, now)).await
+            Ok(proof) => {
+                let dpop = proof.as_ref().map(Unspent::thumbprint);
+                match &request.grant {
+                    Grant::Refresh(token) => match self.going(tenant, &caller, token, dpop, now).await {
+                        Err(denied) => Err((denied, used)),
+                        Ok(going) => match self.spend_proof(proof, nonce, now) {
+                            Err(denied) => Err((denied.at(&going.standing, &going.patient), used)),
+                            Ok(()) => {
+                                let refresh =
+                                    self.refresh(tenant, &trace, &caller, &request, token, dpop, going, used, now);
+                                Box::pin(refresh).await
+                            }
+                        },
+                    },
+                    _ => match Box::pin(self.launched(tenant, &trace, &caller, &request, dpop, &mut used, now)).await {
+                        Err(denied) => Err((denied, used)),
+                        Ok((launch, granted)) => match self.spend_proof(proof, nonce, now) {
+                            Err(denied) => Err((denied.about(&launch.standing, launch.patient.as_ref()), used)),
+                            Ok(()) => {
+                                let start =
+                                    self.start(tenant, &trace, &caller, &request, dpop, launch, granted, used, now);
+                                Box::pin(start).await
+                            }
+                        },
+                    },
                 }
-                _ => match Box::pin(self.launched(tenant, &trace, &caller, &request, dpop, &mut used, now)).await {
-                    Ok((launch, granted)) => {
-                        Box::pin(self.start(tenant, &trace, &caller, &request, dpop, launch, granted, used, now)).await
-                    }
-                    Err(denied) => Err((denied, used)),
-                },
-            },
+            }
         };
         match done {
             Ok(body) => Ok(body),

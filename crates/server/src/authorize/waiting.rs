@@ -22,6 +22,8 @@ pub(super) const CODE_MILLIS: Millis = 60_000;
 pub(super) const PUSHED_MILLIS: Millis = 90_000;
 /// Life of a launch context (LN-03).
 pub(super) const LAUNCH_MILLIS: Millis = 5 * 60_000;
+/// From the launch to the session at most: the handle, the person, the code.
+pub(super) const UNSTARTED_MILLIS: Millis = LAUNCH_MILLIS + WAITING_MILLIS + CODE_MILLIS;
 
 /// What the EHR says that apps are told and no decision rests on (CX-04, CX-05).
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -51,8 +53,8 @@ pub(super) struct Context {
     pub(super) told: Told,
     /// The sign-in that the launch made: the handle is no good in another browser.
     pub(super) sign_in: [u8; 32],
-    /// The EHR's own token, for the session alone.
-    pub(super) grant: crate::broker::UpstreamGrant,
+    /// The session that it may become; the broker keeps the EHR's token for it, and revokes it where none comes to be.
+    pub(super) session: SessionId,
 }
 
 impl std::fmt::Debug for Context {
@@ -71,11 +73,26 @@ pub(super) struct Waiting {
     /// What the EHR's launch said, where there was one.
     pub(super) context: Option<Context>,
     /// Who was picked, where there was none.
-    pub(super) patient: Option<Id>,
+    pub(super) picked: Option<Picked>,
     /// The browser it began in.
     pub(super) browser: [u8; 32],
     /// When.
     pub(super) began_at: Millis,
+}
+
+/// A patient as somebody picked them. It holds for that sign-in: whoever signs in next at a shared workstation picks among their own.
+#[derive(serde::Deserialize, serde::Serialize)]
+pub(super) struct Picked {
+    /// Who was picked.
+    pub(super) patient: Id,
+    /// The sign-in of whoever did.
+    pub(super) sign_in: [u8; 32],
+}
+
+impl std::fmt::Debug for Picked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Picked([sealed])")
+    }
 }
 
 /// How long an app keeps access.

@@ -202,7 +202,9 @@ pub(super) async fn back_channel(State(registry): State<Registry>, body: axum::b
             note: format!("by the identity provider {issuer}"),
             ..Deed::default()
         };
+        let failed = || provider.provider.not_honoured(&end);
         let Ok(intent) = registry.trail().intend(None, &deed).await else {
+            failed();
             return answer(StatusCode::SERVICE_UNAVAILABLE);
         };
         let ended = registry.store().end_provider_sign_ins(issuer, end.subject.as_deref(), end.sid.as_deref()).await;
@@ -211,7 +213,11 @@ pub(super) async fn back_channel(State(registry): State<Registry>, body: axum::b
             Err(_) => (Outcome::Failed, StatusCode::SERVICE_UNAVAILABLE),
         };
         let concluded = registry.trail().conclude(intent, outcome, status.as_u16(), registry.feed()).await;
-        return answer(if concluded.is_ok() { status } else { StatusCode::SERVICE_UNAVAILABLE });
+        let status = if concluded.is_ok() { status } else { StatusCode::SERVICE_UNAVAILABLE };
+        if status != StatusCode::OK {
+            failed();
+        }
+        return answer(status);
     }
     registry.trail().counted("", Reason::TokenInvalid, std::net::Ipv4Addr::UNSPECIFIED.into());
     refused()

@@ -75,6 +75,8 @@ pub struct EndOf {
     pub subject: Option<String>,
     /// The one session at the provider, if named.
     pub sid: Option<String>,
+    /// The token's own name, for [`IdentityProvider::not_honoured`].
+    pub jti: String,
 }
 
 impl IdentityProvider {
@@ -239,10 +241,15 @@ impl IdentityProvider {
         if logouts.len() >= LOGOUTS_MAX {
             return Err(BackChannelError::Busy);
         }
-        if logouts.insert(logout.jti, logout.forget_at).is_some() {
+        if logouts.insert(logout.jti.clone(), logout.forget_at).is_some() {
             return Err(BackChannelError::Replayed);
         }
-        Ok(EndOf { subject: logout.subject, sid: logout.sid })
+        Ok(EndOf { subject: logout.subject, sid: logout.sid, jti: logout.jti })
+    }
+
+    /// What a logout token asks for could not be done: the provider may send it again.
+    pub fn not_honoured(&self, end: &EndOf) {
+        self.logouts.lock().remove(&end.jti);
     }
 
     /// Whether the provider answers and offers what Hilum needs; for `hilum check`.
