@@ -73,7 +73,7 @@ async fn a_clinician_starts_an_app_on_their_own() {
     assert_eq!(told.body["scope"], body["scope"], "NEG-175");
     assert_eq!(told.body["fhirUser"], claims["fhirUser"], "IN-04");
     assert_eq!(told.body["sub"], claims["sub"], "IN-04");
-    for (kind, count) in [(Kind::SignIn, 2), (Kind::PatientsShown, 2), (Kind::Authorize, 2), (Kind::TokenIssue, 1)] {
+    for (kind, count) in [(Kind::SignIn, 2), (Kind::PatientsShown, 3), (Kind::Authorize, 2), (Kind::TokenIssue, 1)] {
         assert_eq!(world.records(kind).await.len(), count, "{kind:?}");
     }
 }
@@ -100,6 +100,24 @@ async fn what_is_unticked_is_not_granted() {
         assert_eq!(back.query("error").as_deref(), Some("access_denied"));
         assert!(back.query("iss").is_some() && back.query("code").is_none());
     }
+}
+
+#[tokio::test]
+async fn the_next_person_at_a_workstation_gets_nothing_of_the_one_before() {
+    let world = People::new().await;
+    let mut browser = Browser::default();
+    let consent = world.to_consent(&mut browser, App::Agent, SCOPE, "PA").await;
+    let request = consent.field("request");
+    browser.forget_person();
+    let page = world.open(&mut browser, &format!("/mercy/oauth/continue?request={request}")).await;
+    let picker = world.sign_in(&mut browser, &page, "carol", "carol").await;
+    assert!(picker.text.contains("PX") && !picker.text.contains("value=\"PA\""), "{}", picker.text);
+    let forged = world.allow(&mut browser, &consent, |_| true).await;
+    assert!(forged.query("code").is_none() && forged.status.is_client_error(), "{}", forged.status);
+    let consent = world.pick(&mut browser, &picker, "PX").await;
+    let back = world.allow(&mut browser, &consent, |_| true).await;
+    let issued = world.redeem(App::Agent, &back.query("code").unwrap(), VERIFIER, ADDRESS).await;
+    assert_eq!(issued.text("patient"), "PX");
 }
 
 #[tokio::test]
@@ -176,7 +194,7 @@ async fn forms_of_other_pages_are_refused() {
     }
     // In another browser it is nobody's.
     let answer = world.decide_with(&mut Browser::default(), &consent, &consent.field("csrf")).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!((answer.status, answer.location), (StatusCode::BAD_REQUEST, None));
     let back = world.allow(&mut browser, &consent, |_| true).await;
     assert!(back.query("code").is_some());
     let again = world.allow(&mut browser, &consent, |_| true).await;

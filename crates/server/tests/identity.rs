@@ -425,8 +425,10 @@ async fn people_are_signed_out_at_both_sides() {
         "jti": "l-1", "sid": "s-1", "events": { event: {} } });
     let token = stage.key.sign(&json!({ "alg": "RS256", "kid": "k1", "typ": "logout+jwt" }), &claims);
     let ended = stage.ours.back_channel(&token).await.unwrap();
-    assert_eq!(ended, EndOf { subject: None, sid: Some("s-1".into()) });
+    assert_eq!(ended, EndOf { subject: None, sid: Some("s-1".into()), jti: "l-1".into() });
     assert_eq!(stage.ours.back_channel(&token).await.unwrap_err(), BackChannelError::Replayed);
+    stage.ours.not_honoured(&ended);
+    assert!(stage.ours.back_channel(&token).await.is_ok(), "what failed may be sent again");
     let forged = ProviderKey::new().sign(&json!({ "alg": "RS256", "kid": "k1", "typ": "logout+jwt" }), &claims);
     assert!(matches!(stage.ours.back_channel(&forged).await, Err(BackChannelError::Token(_))));
     assert!(stage.ours.back_channel(person.id_token_hint.expose()).await.is_err(), "an id token is no logout token");

@@ -29,7 +29,7 @@ use server::broker::Broker;
 use server::clock::Clock;
 use server::keys::KeyRing;
 use server::registry::{Registry, approval_digest};
-use server::settings::{LocalAccount, PeopleSettings, SignIn, UpstreamAuth};
+use server::settings::{LocalAccount, PeopleSettings, SignIn, TenantSettings, UpstreamAuth};
 use store::{Change, PutApproval, PutIntegration, Store};
 use tower::ServiceExt as _;
 use vault::RootKey;
@@ -59,6 +59,8 @@ pub enum App {
     Phone,
     /// One that must push.
     Pusher,
+    /// One that the EHR launches.
+    Ward,
 }
 
 impl App {
@@ -68,6 +70,7 @@ impl App {
             Self::Other => "agent-2",
             Self::Phone => "phone",
             Self::Pusher => "pusher",
+            Self::Ward => "ward-app",
         }
     }
 }
@@ -75,6 +78,13 @@ impl App {
 /// Cookies of one person's browser.
 #[derive(Default)]
 pub struct Browser(BTreeMap<String, String>);
+
+impl Browser {
+    /// Its person is signed out, as after a logoff.
+    pub fn forget_person(&mut self) {
+        self.0.retain(|name, _| !name.ends_with("-sign-in"));
+    }
+}
 
 /// What came back.
 pub struct Answer {
@@ -130,6 +140,8 @@ pub struct People {
     agent: Key,
     other: Key,
     pusher: Key,
+    ward: Key,
+    pub broker: Broker,
     jti: AtomicU64,
     _ehr: demo_ehr::Running,
     _dir: tempfile::TempDir,
@@ -162,6 +174,10 @@ fn task(name: &str, scopes: &str) -> TaskProfile {
 
 impl People {
     pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut TenantSettings)) -> Self {
         let resources = vec![
             json!({"resourceType": "Practitioner", "id": "D1", "name": [{"family": "Bob"}]}),
             patient("PA", "D1"),
@@ -173,10 +189,15 @@ impl People {
         let dir = tempfile::tempdir().unwrap();
         let mut mercy = tenant("mercy", &ehr.base_url, UpstreamAuth::None);
         mercy.people = PeopleSettings {
-            sign_in: SignIn::Demo(vec![account("bob", "Practitioner/D1"), account("alice", "Patient/PA")]),
+            sign_in: SignIn::Demo(vec![
+                account("bob", "Practitioner/D1"),
+                account("carol", "Practitioner/D2"),
+                account("alice", "Patient/PA"),
+            ]),
             patients: Some("Patient?general-practitioner={fhirUser}".into()),
             ..PeopleSettings::default()
         };
+        change(&mut mercy);
         let tenants = [mercy];
         let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
         let store = Store::open("sqlite::memory:").await.unwrap();
@@ -187,7 +208,8 @@ impl People {
             Registry::open(store.clone(), &tenants, audit.clone(), keys.clone(), clock.clone()).await.unwrap();
         let broker = Broker::new(&tenants, &loopback(), keys.clone(), clock.clone()).unwrap();
         let parts = (store.clone(), registry.clone(), audit.clone());
-        let authorize = Authorize::new(&tenants, parts.0, parts.1, keys, parts.2, broker, clock.clone()).unwrap();
+        let authorize =
+            Authorize::new(&tenants, parts.0, parts.1, keys, parts.2, broker.clone(), clock.clone()).unwrap();
         let world = Self {
             router: authorize.router(),
             registry,
@@ -197,6 +219,8 @@ impl People {
             agent: Key::new(),
             other: Key::new(),
             pusher: Key::new(),
+            ward: Key::new(),
+            broker,
             jti: AtomicU64::new(0),
             _ehr: ehr,
             _dir: dir,
@@ -210,6 +234,7 @@ impl People {
             App::Agent => (Class::ClinicalAi, self.agent.jwks()),
             App::Other => (Class::ClinicalAi, self.other.jwks()),
             App::Pusher => (Class::ClinicalAi, self.pusher.jwks()),
+            App::Ward => (Class::ClinicalAi, self.ward.jwks()),
             App::Phone => (Class::PatientApp, String::new()),
         };
         let mut out = integration(app.id(), "mercy", class, &keys);
@@ -221,6 +246,9 @@ impl People {
         if app == App::Pusher {
             out.demands = [Demand::Par].into();
         }
+        if app == App::Ward {
+            out.launch_urls = vec!["https://app.example/start".into()];
+        }
         out.expires_at = NOW + 1_000 * 24 * 3_600_000;
         out
     }
@@ -229,11 +257,12 @@ impl People {
         let (ward, own) = (task("ward", "patient/Patient.rs patient/Observation.rs"), "own");
         let own = task(own, "patient/Patient.rs patient/Observation.rs");
         let mut change = Change::default();
-        for (at, app) in [App::Agent, App::Other, App::Phone, App::Pusher].into_iter().enumerate() {
+        for (at, app) in [App::Agent, App::Other, App::Phone, App::Pusher, App::Ward].into_iter().enumerate() {
             let client = self.app(app);
             let profile = if app == App::Phone { &own } else { &ward };
             let budgets = domain::Budgets::hourly(100);
-            let terms = Terms { launch: vec![LaunchMode::Standalone {}], token_seconds: 900, budgets };
+            let launch = if app == App::Ward { LaunchMode::Ehr {} } else { LaunchMode::Standalone {} };
+            let terms = Terms { launch: vec![launch], token_seconds: 900, budgets };
             let digest = approval_digest(&client, None, profile, &terms);
             let mut approval = approval("mercy", app.id(), terms, digest);
             approval.id = domain::ApprovalId([u8::try_from(at).unwrap() + 1; 16]);
@@ -284,6 +313,11 @@ impl People {
             answer = self.send(Some(browser), request).await;
         }
         answer
+    }
+
+    /// One page, without what it redirects to.
+    pub async fn open(&self, browser: &mut Browser, path: &str) -> Answer {
+        self.send(Some(browser), Request::get(path).body(Body::empty()).unwrap()).await
     }
 
     async fn form(&self, browser: &mut Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
@@ -405,6 +439,7 @@ impl People {
             App::Agent => &self.agent,
             App::Other => &self.other,
             App::Pusher => &self.pusher,
+            App::Ward => &self.ward,
         };
         let jti = format!("j-{}", self.jti.fetch_add(1, Ordering::SeqCst));
         let (client, exp) = (app.id(), self.clock.now() / 1_000 + 240);
