@@ -25,8 +25,10 @@ ALTERING = {"foreign-subject", "contained-patient", "subsetted", "duplicate-subj
 # interactions (none named: in all).
 UNCOMPARABLE = {"ignore-parameter": (), "ignore-all-parameters": (), "include-everything": (), "everything-of-everyone": ("everything", "batch", "odd"),
                 "lastn-ignores-patient": ("lastn", "batch")}
-# Without effect here, said so by the run: the gates need no token for this EHR, and know its capabilities by then.
-IDLE = {"token-refused", "token-slow", "malformed-capabilities", "export-of-everyone", "export-files-at", "export-line", "export-manifest"}
+# Without effect here, said so by the run: the gates need no token for this EHR and start no launch at it, and know its
+# capabilities by then.
+IDLE = {"malformed-capabilities", "export-of-everyone", "export-files-at", "export-line", "export-manifest", "refresh-patient"}
+IDLE_KINDS = ("authorize-", "id-token-", "revocation-", "token-")
 STATUSES = [202, 203, 206, 401, 403, 404, 500]
 
 
@@ -83,7 +85,8 @@ class Catalogue:
     def __init__(self, upstreams, strangers, raced):
         self.upstreams, self.strangers, self.raced = upstreams, strangers, raced
         self.takes = upstreams[0].faults()
-        self.names = sorted(set(self.takes) - IDLE)
+        self.idle = IDLE | {name for name in self.takes if name.startswith(IDLE_KINDS)}
+        self.names = sorted(set(self.takes) - self.idle)
         unknown = (HIDING | ALTERING | set(UNCOMPARABLE) | IDLE) - set(self.takes)
         if unknown:
             raise SystemExit(f"the demonstration EHR has no fault {sorted(unknown)}")

@@ -189,7 +189,7 @@ def drive_hostile(stage, options):
     began = time.monotonic()
     if options.ehr == "demo":
         pairs = [before_the_ehr(stage)]
-        say(f"without effect here: {', '.join(sorted(ehr.IDLE))}")
+        say(f"without effect here: {', '.join(sorted(pairs[0].catalogue.idle))}")
     else:
         pairs = [behind_proxies(stage, number) for number in range(options.pairs)]
     say(f"{len(pairs)} pairs of gates before misbehaving upstreams after {time.monotonic() - began:.0f} s")

@@ -132,12 +132,12 @@ async function fhirclientAlone(browser, told, app) {
   await second.context().close();
 }
 
-function authlib(told) {
-  console.log("PyPI Authlib");
+/** A library of Python's, with a browser of its own. */
+function python(name, told, from) {
   return new Promise((done, failed) => {
-    const here = new URL(".", import.meta.url).pathname;
-    const child = spawn(options.python, [join(here, "pypi_authlib.py"), told.issuer, told.fhir, join(told.keys, "clinician-app.pem")], { stdio: "inherit" });
-    child.on("exit", (code) => (code === 0 ? done() : failed(new Error(`Authlib: ended with ${code}`))));
+    const script = join(new URL(".", import.meta.url).pathname, `${name}.py`);
+    const child = spawn(options.python, [script, from, told.fhir, join(told.keys, "clinician-app.pem")], { stdio: "inherit" });
+    child.on("exit", (code) => (code === 0 ? done() : failed(new Error(`${name}: ended with ${code}`))));
   });
 }
 
@@ -155,7 +155,8 @@ async function main() {
     await fhirclientAlone(browser, told, app.url);
     await fhirclientByEhr(browser, told, app.url);
     await openidClient({ browser, told, app: app.url, answer, check });
-    await authlib(told);
+    await python("pypi_authlib", told, told.issuer);
+    await python("pypi_fhirclient", told, told.launch);
     console.log(`${checks} checks; ${judged} views of pages judged`);
   } finally {
     await browser?.close();

@@ -1,78 +1,17 @@
 """PyPI Authlib: the code flow with PKCE and private_key_jwt. Usage: pypi_authlib.py ISSUER FHIR KEY.pem"""
 
-import html.parser
 import sys
 import time
-import urllib.parse
 
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc.jwk import ECKey
 
+from pages import check, person, walk
+
 REDIRECT = "http://127.0.0.1:9000/callback"
 CLIENT = "clinician-app"
-
-
-class Forms(html.parser.HTMLParser):
-    """The forms of a page: where each goes, and its fields and buttons."""
-
-    def __init__(self):
-        super().__init__()
-        self.forms = []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        if tag == "form":
-            self.forms.append({"action": attrs.get("action", ""), "fields": []})
-        elif tag in ("input", "button") and self.forms and attrs.get("name"):
-            kind = attrs.get("type", "submit" if tag == "button" else "text")
-            self.forms[-1]["fields"].append((kind, attrs["name"], attrs.get("value", "on"), "checked" in attrs))
-
-
-def answered(form, said):
-    """What a browser would send, with what the person says."""
-    out = []
-    for kind, name, value, checked in form["fields"]:
-        if name in said:
-            continue
-        if kind == "hidden" or (kind in ("checkbox", "radio") and checked):
-            out.append((name, value))
-    return out + [(name, value) for name, value in said.items()]
-
-
-def walk(url, person, patient):
-    """Signs in, picks and allows; returns where the app is called back."""
-    browser = requests.Session()
-    answer = browser.get(url, allow_redirects=False)
-    for _ in range(12):
-        if answer.is_redirect:
-            target = urllib.parse.urljoin(answer.url, answer.headers["location"])
-            if target.startswith(REDIRECT):
-                return target
-            answer = browser.get(target, allow_redirects=False)
-            continue
-        page = Forms()
-        page.feed(answer.text)
-        for names, said in (
-            ({"username"}, {"username": person, "password": person}),
-            ({"patient"}, {"patient": patient}),
-            ({"decision"}, {"decision": "allow"}),
-        ):
-            forms = [form for form in page.forms if names <= {name for _, name, _, _ in form["fields"]}]
-            if forms:
-                target = urllib.parse.urljoin(answer.url, forms[0]["action"])
-                answer = browser.post(target, data=answered(forms[0], said), allow_redirects=False)
-                break
-        else:
-            sys.exit(f"no page that asks: {answer.status_code} {answer.url}\n{answer.text}")
-    sys.exit("the pages do not end")
-
-
-def check(what, holds, seen=""):
-    if not holds:
-        sys.exit(f"{what}\n{seen}")
-    print(f"  ok  {what}")
 
 
 class ShortLived(PrivateKeyJWT):
@@ -84,6 +23,7 @@ class ShortLived(PrivateKeyJWT):
 
 
 def main():
+    print("PyPI Authlib")
     issuer, fhir, key = sys.argv[1:]
     metadata = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
     with open(key, encoding="ascii") as file:
@@ -96,7 +36,7 @@ def main():
     )
     verifier = "authlib-verifier-" + "0123456789abcdef" * 3
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=verifier, aud=fhir)
-    back = walk(url, "bob", "pat-002")
+    back = walk(url, REDIRECT, person("bob", "pat-002"))
     token = session.fetch_token(token_endpoint, authorization_response=back, state=state, code_verifier=verifier)
     check("a code by PKCE, a token by an assertion", token["token_type"].lower() == "bearer" and token["patient"] == "pat-002", token.keys())
     read = session.get(f"{fhir}/Patient/pat-002")
