@@ -1,4 +1,5 @@
-//! Load for the token endpoint: signs assertions beforehand, mints one launch ticket per exchange, then redeems them all.
+//! Load for the token endpoint: signs assertions beforehand, mints one launch ticket per exchange, redeems them all, and then
+//! asks about each token (RFC 7662).
 //! Also measures what the cryptography alone costs on this core. Prints one JSON object.
 
 use std::collections::HashMap;
@@ -92,7 +93,26 @@ fn main() -> Result<(), Failure> {
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let redeemed = runtime.block_on(fire(redeems, connections, &authority, "access_token", pid))?;
-    println!("{}", json!({ "sign_micros": signing * 1e6, "mint": minted.report(), "token": redeemed.report() }));
+    let questions = redeemed
+        .values
+        .iter()
+        .map(|token| {
+            Ok(Shot {
+                path: format!("/{tenant}/oauth/introspect"),
+                kind: "application/x-www-form-urlencoded",
+                body: format!(
+                    "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={}&token={token}",
+                    agent.assertion(&audience)?,
+                ),
+            })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    // An answer that the token is not active has no scope.
+    let answered = runtime.block_on(fire(questions, connections, &authority, "scope", pid))?;
+    let report = json!({
+        "sign_micros": signing * 1e6, "mint": minted.report(), "token": redeemed.report(), "introspect": answered.report(),
+    });
+    println!("{report}");
     Ok(())
 }
 
