@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::TenantId;
 use fhir::ResourceType;
+use oauth::discovery::Offers;
 
 /// One listener.
 #[derive(Clone, Debug)]
@@ -248,6 +249,16 @@ impl TenantSettings {
     #[must_use]
     pub fn resource_metadata(&self) -> String {
         format!("{}/.well-known/oauth-protected-resource/{}/fhir", self.public_url, self.id)
+    }
+
+    /// What discovery may promise, here and in `/metadata`.
+    #[must_use]
+    pub fn offers(&self) -> Offers {
+        let standalone = match self.people.sign_in {
+            SignIn::Nowhere => false,
+            SignIn::Oidc(_) | SignIn::Demo(_) => true,
+        };
+        Offers { standalone, ehr: self.ehr.is_some(), client_ca: self.client_ca.is_some() }
     }
 
     /// The token endpoint.

@@ -262,3 +262,35 @@ async fn every_method_on_every_shape_needs_a_token_and_the_right_patient() {
         }
     }
 }
+
+/// The endpoints in `/metadata` are those of the SMART configuration: some clients read the one, some the other (DISC-19).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_and_the_smart_configuration_name_the_same_endpoints() {
+    const NAMES: [(&str, &str); 6] = [
+        ("authorize", "authorization_endpoint"),
+        ("token", "token_endpoint"),
+        ("register", "registration_endpoint"),
+        ("manage", "management_endpoint"),
+        ("introspect", "introspection_endpoint"),
+        ("revoke", "revocation_endpoint"),
+    ];
+    for (people, count) in [(false, 3), (true, 6)] {
+        let gate = Gate::start_with(
+            |ehr| ehr,
+            |tenant| {
+                if people {
+                    tenant.people.sign_in = server::settings::SignIn::Demo(Vec::new());
+                }
+            },
+        )
+        .await;
+        let statement = gate.send("GET", "metadata", &[], "").await.json();
+        let smart = gate.send("GET", ".well-known/smart-configuration", &[], "").await.json();
+        let uris = &statement["rest"][0]["security"]["extension"][0]["extension"];
+        assert_eq!(uris.as_array().unwrap().len(), count);
+        for (short, long) in NAMES {
+            let found = uris.as_array().unwrap().iter().find(|one| one["url"] == short);
+            assert_eq!(found.map(|one| &one["valueUri"]), smart.get(long), "{short}");
+        }
+    }
+}

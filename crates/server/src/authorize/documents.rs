@@ -49,19 +49,19 @@ fn scopes(service: &Service, tenant: &Tenant) -> Vec<String> {
 /// `GET /{tenant}/fhir/.well-known/smart-configuration`
 pub(super) async fn smart_configuration(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    public(discovery::smart_configuration(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant)))
+    public(discovery::smart_configuration(&tenant.endpoints, tenant.offers, &scopes(&service, tenant)))
 }
 
 /// `GET /.well-known/oauth-authorization-server/{tenant}`
 pub(super) async fn authorization_server(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    public(discovery::authorization_server(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant)))
+    public(discovery::authorization_server(&tenant.endpoints, tenant.offers, &scopes(&service, tenant)))
 }
 
 /// `GET /{tenant}/.well-known/openid-configuration`
 pub(super) async fn openid_configuration(State(service): State<Arc<Service>>, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = service.tenant(&tenant) else { return no_tenant() };
-    discovery::openid_configuration(&tenant.endpoints, tenant.offers(), &scopes(&service, tenant))
+    discovery::openid_configuration(&tenant.endpoints, tenant.offers, &scopes(&service, tenant))
         .map_or_else(no_tenant, public)
 }
 

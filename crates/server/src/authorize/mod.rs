@@ -115,6 +115,8 @@ struct Tenant {
     authorities: Option<Authorities>,
     /// The upstream's FHIR base, without a slash at its end.
     upstream: String,
+    /// What its discovery documents may promise.
+    offers: Offers,
 }
 
 impl Tenant {
@@ -140,16 +142,8 @@ impl Tenant {
             ehr: settings.ehr.clone(),
             authorities: settings.client_ca.clone().map(Authorities::new),
             upstream: settings.upstream.fhir.trim_end_matches('/').to_owned(),
+            offers: settings.offers(),
         })
-    }
-
-    /// What its discovery documents may promise.
-    fn offers(&self) -> Offers {
-        let standalone = match self.people.sign_in {
-            SignIn::Nowhere => false,
-            SignIn::Oidc(_) | SignIn::Demo(_) => true,
-        };
-        Offers { standalone, ehr: self.ehr.is_some(), client_ca: self.authorities.is_some() }
     }
 
     /// A person's resource as this tenant's clients read it.

@@ -32,7 +32,7 @@ pub(super) async fn register(
     Path(tenant): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    let Some(tenant) = service.tenant(&tenant).filter(|tenant| tenant.offers().people()) else { return no_tenant() };
+    let Some(tenant) = service.tenant(&tenant).filter(|tenant| tenant.offers.people()) else { return no_tenant() };
     let peer = origin(&request).peer.ip();
     match service.ask(tenant, request, peer).await {
         Ok(body) => answer(StatusCode::CREATED, body.to_string()),

@@ -16,7 +16,7 @@ use crate::registry::Standing;
 use crate::settings::TenantSettings;
 
 /// The date of the interface this statement describes; changes with it.
-const INTERFACE_DATE: &str = "2026-11-24";
+const INTERFACE_DATE: &str = "2026-12-01";
 
 /// The CapabilityStatement of one tenant for everybody, as JSON.
 pub fn statement(tenant: &TenantSettings) -> Vec<u8> {
@@ -98,6 +98,10 @@ fn written(tenant: &TenantSettings, says: &str, resources: Vec<Value>, whole: &[
     let whole: Vec<Value> = whole.iter().map(|code| json!({ "code": code })).collect();
     let oauth =
         |name: &str, path: &str| json!({ "url": name, "valueUri": format!("{}/oauth/{path}", tenant.issuer()) });
+    let mut endpoints = vec![oauth("token", "token"), oauth("revoke", "revoke"), oauth("introspect", "introspect")];
+    if tenant.offers().people() {
+        endpoints.extend([oauth("authorize", "authorize"), oauth("register", "register"), oauth("manage", "grants")]);
+    }
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -122,7 +126,7 @@ fn written(tenant: &TenantSettings, says: &str, resources: Vec<Value>, whole: &[
                 }],
                 "extension": [{
                     "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-                    "extension": [oauth("token", "token"), oauth("revoke", "revoke"), oauth("introspect", "introspect")]
+                    "extension": endpoints
                 }]
             },
             "resource": resources,
