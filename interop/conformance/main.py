@@ -40,6 +40,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
     parser.add_argument("--only")
+    parser.add_argument("--slow", action="store_true", help="also the rows that wait for minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "fixtures.toml"
@@ -53,6 +54,8 @@ def main():
                 log.seek(0)
                 sys.exit(f"interop/conformance: the demonstration did not start: {log.read()}")
             base = json.loads(line)["fhir"]
+            if options.slow:
+                file.write_text("slow = true\n" + file.read_text())
             runs = [suite(options, base, path) for path in (file, file.with_suffix(".bound.toml"))]
         finally:
             demo.terminate()

@@ -19,6 +19,8 @@ pub struct Config {
     pub clients: Clients,
     /// People who can sign in.
     pub people: People,
+    /// The EHR that launches apps there.
+    pub ehr: Option<Ehr>,
     /// Patients in the records behind the FHIR base.
     pub patients: Patients,
     /// Scopes that a row asks for beside those of a client.
@@ -112,10 +114,22 @@ pub struct Client {
     pub certificate_key: Option<PathBuf>,
     /// Its registered web origin, for CORS.
     pub origin: Option<String>,
+    /// Its launch URL at the EHR of `[ehr]`; nothing needs to listen there.
+    pub launch_url: Option<String>,
     /// The task a launch handle for it names.
     pub task: Option<String>,
     /// It is registered to send `hl7-b2b` with its assertions: the object to send.
     pub b2b: Option<toml::Table>,
+}
+
+/// An EHR that launches one of the clients.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ehr {
+    /// Where a form by POST starts the launch of the client that has a `launch_url`.
+    pub launch: String,
+    /// The fields of that form: who launches for P1.
+    pub fields: std::collections::BTreeMap<String, String>,
 }
 
 /// What stands in `aud` of an assertion (D-01).

@@ -273,10 +273,10 @@ async fn of_others(suite: &Suite, cases: &mut Cases) -> Checked {
 
 async fn by_bearer(suite: &Suite, cases: &mut Cases) -> Checked {
     let introspector = suite.client(Who::Introspector)?;
-    if introspector.spec.scope.is_empty() {
-        return Err(Stop::Skip("[clients.introspector] has no `scope` to get a token with".into()));
+    if introspector.spec.scope.is_empty() && introspector.spec.task.is_none() {
+        return Err(Stop::Skip("[clients.introspector] has no `scope` or `task` to get a token with".into()));
     }
-    let fields = pairs(&[("grant_type", "client_credentials"), ("scope", &introspector.spec.scope)]);
+    let fields = suite.backend_fields(introspector).await?;
     let own = suite.granted(introspector, suite.token(introspector, fields).await?)?;
     let grant = suite.any_grant().await?;
     let send = Send::form(&suite.endpoint("introspection_endpoint")?, &pairs(&[("token", grant.access())]));

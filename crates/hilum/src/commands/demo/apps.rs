@@ -61,15 +61,15 @@ pub fn people() -> PeopleSettings {
     PeopleSettings { sign_in, patients: Some(PATIENTS.to_owned()), ..PeopleSettings::default() }
 }
 
-/// Hilum as the EHR knows it: one client, at which a launch of each app begins.
-pub fn at_the_ehr(jwks: Value, issuer: &str) -> demo_ehr::SmartClient {
+/// Hilum as the EHR knows it: one client, at which a launch of each app begins; `more` are apps beside the demonstration's own.
+pub fn at_the_ehr(jwks: Value, issuer: &str, more: &[&str]) -> demo_ehr::SmartClient {
     let launch = |app: &str| (app.to_owned(), format!("{issuer}/oauth/launch/{app}"));
     demo_ehr::SmartClient {
         client_id: CLIENT.to_owned(),
         keys: demo_ehr::ClientKeys::Jwks(jwks),
         redirect_uris: vec![format!("{issuer}/oauth/callback/ehr")],
         launch_url: None,
-        launch_urls: [CLINICIAN_APP, VISIT_AGENT].map(launch).to_vec(),
+        launch_urls: [CLINICIAN_APP, VISIT_AGENT].iter().chain(more).copied().map(launch).collect(),
     }
 }
 

@@ -15,13 +15,19 @@ const REASON: &str = "Shows that a secret works as well";
 /// The web origin of the public client.
 const ORIGIN: &str = "https://app.example";
 
+/// The one that the EHR launches too.
+pub const LAUNCHED: &str = "conf-asy";
+/// Where it is launched; nothing listens there.
+const LAUNCH_URL: &str = "http://127.0.0.1:9/launch";
+
 /// The second file: the same with a client that must prove possession, and one that must push its requests.
 pub fn bound_file(file: &Path) -> PathBuf {
     file.with_extension("bound.toml")
 }
 
-/// Writes both files, keys and secrets into `folder`, and returns the manifest that registers the clients.
-pub fn write(file: &Path, folder: &Path, expires: &str) -> Result<String, Failure> {
+/// Writes both files, keys and secrets into `folder`, and returns the manifest that registers the clients. `launch_page` is the
+/// EHR's.
+pub fn write(file: &Path, folder: &Path, launch_page: &str, expires: &str) -> Result<String, Failure> {
     let random =
         || random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|why| Failure::failed(why.to_string()));
     let secret = random()?;
@@ -36,7 +42,8 @@ pub fn write(file: &Path, folder: &Path, expires: &str) -> Result<String, Failur
     let at = |path: &str| format!("redirect_uris = [\"http://127.0.0.1:9/{path}\"]\n");
     let public = || "{ method = \"none\" }".to_owned();
     let app = |id, class, auth, more, task| {
-        App { id, name: id, class, auth, more, task, launch: &["standalone"] }.manifest(expires)
+        let launch: &[&str] = if id == LAUNCHED { &["standalone", "ehr"] } else { &["standalone"] };
+        App { id, name: id, class, auth, more, task, launch }.manifest(expires)
     };
     let (own, chart) = ("my-health@1", "chart-review@1");
     let web = format!("{}origins = [\"{ORIGIN}\"]\n", at("cb"));
@@ -44,11 +51,12 @@ pub fn write(file: &Path, folder: &Path, expires: &str) -> Result<String, Failur
     out.push_str(&app("conf-other", "patient-app", public(), at("other"), own));
     out.push_str(&app("conf-dpop", "patient-app", public(), format!("{web}demands = [\"dpop\"]\n"), own));
     out.push_str(&app("conf-sym", "clinician-app", by_secret, at("sym"), chart));
-    out.push_str(&app("conf-asy", "clinician-app", keyed(folder, "conf-asy")?, at("asy"), chart));
+    let launched = format!("{}launch_urls = [\"{LAUNCH_URL}\"]\n", at("asy"));
+    out.push_str(&app(LAUNCHED, "clinician-app", keyed(folder, LAUNCHED)?, launched, chart));
     let pushes = format!("{}demands = [\"par\"]\n", at("asy"));
     out.push_str(&app("conf-par", "clinician-app", keyed(folder, "conf-par")?, pushes, chart));
     out.push_str(&unattended(folder, expires)?);
-    let text = |bound: bool| fixture(folder, bound);
+    let text = |bound: bool| fixture(folder, launch_page, bound);
     for (path, bound) in [(file.to_owned(), false), (bound_file(file), true)] {
         std::fs::write(&path, text(bound))
             .map_err(|why| Failure::failed(format!("cannot write `{}`: {why}", path.display())))?;
@@ -66,8 +74,11 @@ fn unattended(folder: &Path, expires: &str) -> Result<String, Failure> {
     );
     let clients = [
         ("conf-be", "class = \"clinical-ai\"\nexpected = [\"Patient\", \"Appointment\"]\n"),
-        ("conf-introspector", "class = \"clinical-ai\"\nexpected = [\"Patient\"]\nintrospects = \"any\"\n"),
-        ("conf-launcher", "class = \"launcher\"\nexpected = []\nlaunches = [\"conf-be\"]\n"),
+        (
+            "conf-introspector",
+            "class = \"clinical-ai\"\nexpected = [\"Patient\", \"Appointment\"]\nintrospects = \"any\"\n",
+        ),
+        ("conf-launcher", "class = \"launcher\"\nexpected = []\nlaunches = [\"conf-be\", \"conf-introspector\"]\n"),
     ];
     for (id, more) in clients {
         let jwks = make_key(&folder.join(format!("{id}.pem")))?.to_string();
@@ -75,7 +86,7 @@ fn unattended(folder: &Path, expires: &str) -> Result<String, Failure> {
         out.push_str(&format!(
             "\n[[integration]]\nid = \"{id}\"\nname = \"{id}\"\n{more}{common}auth = {{ keys = {{ jwks = {jwks} }} }}\n"
         ));
-        if id == "conf-be" {
+        if id != "conf-launcher" {
             out.push_str(
                 "\n[[integration.request]]\ntask = \"scheduling@1\"\njustification = \"For the conformance suite\"\n\
                  terms = { launch = [{ mode = \"ticket\" }], token_seconds = 900, budgets = { patients_per_hour = 100 } }\n",
@@ -86,10 +97,11 @@ fn unattended(folder: &Path, expires: &str) -> Result<String, Failure> {
 }
 
 /// The file. `bound`: the public client proves possession, and the one with a key pushes.
-fn fixture(folder: &Path, bound: bool) -> String {
+fn fixture(folder: &Path, launch_page: &str, bound: bool) -> String {
     let key = |id: &str| folder.join(format!("{id}.pem")).display().to_string();
     let (public, asy) = if bound { ("conf-dpop", "conf-par") } else { ("conf-pub", "conf-asy") };
-    let (dpop, par) = if bound { ("dpop = true\n", "par = true\n") } else { ("", "") };
+    let launched = format!("launch_url = \"{LAUNCH_URL}\"\n");
+    let (dpop, par) = if bound { ("dpop = true\n", "par = true\n") } else { ("", &*launched) };
     format!(
         r#"[clients.pub]
 id = "{public}"
@@ -113,6 +125,7 @@ key = "{asy_key}"
 id = "conf-be"
 key = "{be}"
 task = "scheduling"
+b2b = {{ version = "1", organization_id = "https://mercy.example", purpose_of_use = ["urn:oid:2.16.840.1.113883.5.8#HOPERAT"] }}
 
 [clients.launcher]
 id = "conf-launcher"
@@ -126,6 +139,11 @@ scope = "offline_access"
 [clients.introspector]
 id = "conf-introspector"
 key = "{introspector}"
+task = "scheduling"
+
+[ehr]
+launch = "{launch_page}"
+fields = {{ client_id = "conf-asy", practitioner = "prac-01", patient = "pat-001" }}
 
 [people.alice]
 fields = {{ username = "alice", password = "alice" }}

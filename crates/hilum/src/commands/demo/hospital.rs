@@ -78,7 +78,9 @@ impl Hospital {
         let patients = usize::try_from(patients).unwrap_or(demo_ehr::PATIENTS_MIN);
         let (public, admin) = (port(ports, 8443)?, port(ports, 8444)?);
         let launch_key = folder.path.join("ehr-launch.pem");
-        let own = apps::at_the_ehr(make_key(&launch_key)?, &format!("http://127.0.0.1:{public}/{TENANT}"));
+        let launched = fixtures.map(|_| fixtures::LAUNCHED);
+        let issuer = format!("http://127.0.0.1:{public}/{TENANT}");
+        let own = apps::at_the_ehr(make_key(&launch_key)?, &issuer, launched.as_slice());
         let ehr = demo_ehr::DemoEhr::new(seed, patients, clock.now()).smart_client(own);
         let ehr = ehr.start(loopback(0)).await.map_err(|why| Failure::failed(format!("demonstration EHR: {why}")))?;
         apps::appointments(&ehr, clock.now());
@@ -209,7 +211,8 @@ impl Hospital {
         let mut all = manifest(&keys, &expires);
         all.push_str(&apps::manifest(&self.folder.path, &expires)?);
         if let Some(file) = fixtures {
-            all.push_str(&fixtures::write(file, &self.folder.path, &expires)?);
+            let page = self.ehr.launch_page().unwrap_or_default();
+            all.push_str(&fixtures::write(file, &self.folder.path, &page, &expires)?);
         }
         done(&self.api(Method::POST, &path, &self.operator, Send::Toml(&all)).await?)?;
         let base = format!("/tenants/{TENANT}/approvals");
