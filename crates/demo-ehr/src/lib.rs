@@ -159,13 +159,6 @@ impl DemoEhr {
         self
     }
 
-    /// Sets how many seconds an access token of an app lives.
-    #[must_use]
-    pub fn smart_token_seconds(mut self, seconds: u64) -> Self {
-        self.smart.seconds = seconds;
-        self
-    }
-
     /// Sets the clock by which launches, codes, tokens and assertions end.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {

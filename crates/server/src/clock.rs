@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::Millis;
 
 /// Where `now` comes from.
@@ -61,4 +63,12 @@ pub fn random<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut out = [0; N];
     aws_lc_rs::rand::fill(&mut out).map_err(|_| RandomError)?;
     Ok(out)
+}
+
+/// A new secret of 256 random bits, as base64url: 43 characters.
+///
+/// # Errors
+/// [`RandomError`], as [`random`].
+pub fn random_text() -> Result<String, RandomError> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
 }

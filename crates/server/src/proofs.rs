@@ -115,22 +115,6 @@ impl Proofs {
         Self { node: node.to_owned(), key, seen: Mutex::default() }
     }
 
-    /// Checks and uses up the proof of a request, if it has one: [`Proofs::read`] and [`Proofs::spend`] in one.
-    ///
-    /// # Errors
-    /// [`ProofRefusal`].
-    pub fn check(
-        &self,
-        headers: &HeaderMap,
-        method: &str,
-        url: &str,
-        access_token: Option<&str>,
-        now: Millis,
-    ) -> Result<Option<Proof>, ProofRefusal> {
-        let unspent = self.read(headers, method, url, access_token, now)?;
-        unspent.map(|unspent| self.spend(unspent, now)).transpose()
-    }
-
     /// Checks the proof of a request, if it has one, without remembering it. `url` is the public URL of what is asked, never made from
     /// request headers (PF-14); with `access_token` the proof must be for that token too.
     ///

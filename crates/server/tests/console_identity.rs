@@ -19,6 +19,7 @@ use axum::http::{Request, StatusCode};
 use console_support::{Authenticator, Browser, NOW, PASS, Place};
 use identity_common::{Provider, ProviderKey, form};
 use serde_json::{Value, json};
+use server::audit::{Filter, PhiAccess};
 use server::registry::AdminProvider;
 use tower::ServiceExt as _;
 
@@ -128,6 +129,13 @@ async fn a_command_line_has_the_roles_of_its_sign_in_and_the_ledger_has_who() {
     assert!(row.person.roles.is_empty(), "{row:?}");
     let records = stage.place.records().await.join("\n");
     assert!(records.contains("console-session") && records.contains("\"roles\":\"operator\""), "{records}");
+    // Who it was at the provider is on record, sealed.
+    assert!(!records.contains("urn:mfa"), "{records}");
+    let open = stage.place.audit.search(Filter { limit: 500, ..Filter::default() }, PhiAccess::Open).await.unwrap();
+    let open = serde_json::to_string(&open.records).unwrap();
+    for word in [stage.provider.issuer.as_str(), "urn:mfa", "ada"] {
+        assert!(open.contains(word), "{word}: {open}");
+    }
     // The next sign-in gives what the claims say then, to the same account.
     let officer = stage.command_line(&mut Browser::new(&stage.place), "ada", &["hilum-privacy"]).await;
     let (_, me) = stage.me(&officer).await;
@@ -135,6 +143,12 @@ async fn a_command_line_has_the_roles_of_its_sign_in_and_the_ledger_has_who() {
     assert!(!me["roles"].to_string().contains("operator"), "{me}");
     let (_, me) = stage.me(&token).await;
     assert!(me["roles"].to_string().contains("operator"), "each token its own: {me}");
+    // A token that was made some other way has no roles: there is no sign-in behind it.
+    let bare = stage.place.token("ada@127.0.0.1").await;
+    let (status, me) = stage.me(&bare).await;
+    assert!(status == StatusCode::OK && !me["roles"].to_string().contains("operator"), "{me}");
+    let (_, none) = stage.place.api(&bare, "GET", "/tenants", Value::Null).await;
+    assert_eq!(none["items"], json!([]), "{none}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

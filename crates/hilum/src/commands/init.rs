@@ -4,10 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::TenantId;
-use server::clock::{Clock, random};
+use server::clock::{Clock, random, random_text};
 use store::Store;
 
 use crate::cli::{Exit, Failure};
@@ -82,7 +80,7 @@ async fn make(init: &Init) -> Result<String, Failure> {
         Failure::usage(says.join("\n"))
     })?;
     let store = Store::open(&config.settings.store_url).await.map_err(|why| Failure::failed(why.to_string()))?;
-    let credential = URL_SAFE_NO_PAD.encode(random::<32>().map_err(|why| Failure::failed(why.to_string()))?);
+    let credential = random_text().map_err(|why| Failure::failed(why.to_string()))?;
     let now = Clock::system().now();
     store
         .insert_init_credential(&server::registry::credential_hash(&credential), now, now + CREDENTIAL_MILLIS)

@@ -1,19 +1,14 @@
 //! Handles: random names for what may be used once, kept sealed in the store (`store::OnceKind`).
 
+use aws_lc_rs::digest;
 use domain::Millis;
+use oauth::request::TICKET_CHARS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{NewOnce, OnceKind, Taken};
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::{Service, Tenant};
-use crate::clock::random;
-
-/// Letters of a handle: 32 random bytes in base64url.
-const HANDLE_CHARS: usize = 43;
+use crate::clock::random_text;
 
 /// Something of ours failed; nothing was done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,16 +28,15 @@ pub(super) enum Used<T> {
 
 /// A new handle and its hash.
 pub(super) fn fresh() -> Result<(String, [u8; 32]), Fault> {
-    let secret: [u8; 32] = random().map_err(|_| Fault("the random source failed"))?;
-    let handle = URL_SAFE_NO_PAD.encode(secret);
+    let handle = random_text().map_err(|_| Fault("the random source failed"))?;
     let hash = hash(&handle).ok_or(Fault("the random source failed"))?;
     Ok((handle, hash))
 }
 
-/// SHA-256 of a text that has a handle's form.
+/// SHA-256 of a text that has the form of a handle or ticket: 32 random bytes in base64url.
 pub(super) fn hash(handle: &str) -> Option<[u8; 32]> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if handle.len() != HANDLE_CHARS || !handle.bytes().all(plain) {
+    if handle.len() != TICKET_CHARS || !handle.bytes().all(plain) {
         return None;
     }
     digest::digest(&digest::SHA256, handle.as_bytes()).as_ref().try_into().ok()

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::audit::{Kind, Outcome};
 use domain::{Class, Integration, LaunchMode, Millis, Reason};
 use http::{Request, StatusCode};
@@ -18,11 +16,10 @@ use store::{Mint, NewTicket, UsedAssertion};
 use super::client::Caller;
 use super::http::{Refused, body, json as answer, no_tenant, origin};
 use super::probe::NotProved;
-use super::token::{Denied, refusal_of, store_failed, ticket_hash};
+use super::token::{Denied, refusal_of, store_failed};
 use super::trace::{self, Trace};
-use super::{Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
+use super::{Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant, handles};
 use crate::audit::Lane;
-use crate::clock::random;
 use crate::registry::Standing;
 
 /// How long a ticket may be redeemed (LN-03).
@@ -131,12 +128,11 @@ impl Service {
         }
         let slot = self.audit.reserve(Lane::Release).map_err(|_| failed("too many requests are being worked on"))?;
         self.exists(tenant, standing, request, now).await?;
-        let secret: [u8; 32] = random().map_err(|_| failed("the random source failed"))?;
-        let ticket = URL_SAFE_NO_PAD.encode(secret);
+        let (ticket, hash) = handles::fresh().map_err(|fault| failed(fault.0))?;
         let seal = |label: &str, value: &str| self.keys.seal_row(id, label, value.as_bytes()).map_err(keys);
         let encounter = request.encounter.as_ref();
         let row = NewTicket {
-            hash: ticket_hash(&ticket).ok_or_else(|| failed("the random source failed"))?,
+            hash,
             tenant: tenant.id.clone(),
             launcher: caller.integration.id.clone(),
             integration: request.agent.clone(),

@@ -15,10 +15,10 @@ use super::http::Refused;
 use super::probe::NotProved;
 use super::shown;
 use super::token::{
-    Denied, Launch, RELATIONSHIP_REFUSED, TICKET_REFUSED, not_approved, relationship_rule, store_failed, ticket_hash,
+    Denied, Launch, RELATIONSHIP_REFUSED, TICKET_REFUSED, not_approved, relationship_rule, store_failed,
 };
 use super::trace::{self, Trace};
-use super::{Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant};
+use super::{Service, TICKET_ENCOUNTER, TICKET_PATIENT, Tenant, handles};
 use crate::audit::Lane;
 
 impl Service {
@@ -30,7 +30,7 @@ impl Service {
         now: Millis,
     ) -> Result<Launch, Denied> {
         let invalid = || Denied::new(Reason::GrantInvalid, ErrorCode::InvalidGrant, TICKET_REFUSED);
-        let hash = ticket_hash(ticket).ok_or_else(invalid)?;
+        let hash = handles::hash(ticket).ok_or_else(invalid)?;
         let found = self.store.find_ticket(&hash).await.map_err(|why| store_failed(&why))?;
         let ticket = found.filter(|found| found.used_at.is_none()).ok_or_else(invalid)?.ticket;
         let fits = ticket.tenant == tenant.id && ticket.integration == caller.integration.id && now < ticket.expires_at;

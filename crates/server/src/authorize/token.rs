@@ -17,7 +17,7 @@ use oauth::authorization::starts_with_person;
 use oauth::b2b::B2b;
 use oauth::details::FhirTask;
 use oauth::grant::{Grant, TokenRequest};
-use oauth::request::{ClientProof, TICKET_CHARS};
+use oauth::request::ClientProof;
 use oauth::scope::{Granted, ScopeRefusal};
 use oauth::{ErrorCode, form};
 use serde_json::Value;
@@ -355,15 +355,6 @@ fn check_grant(client: &Integration, grant: &Grant) -> Result<(), Denied> {
 fn unusual() -> Denied {
     let says = "this client is not registered for this grant type";
     Denied::new(Reason::GrantInvalid, ErrorCode::UnauthorizedClient, says)
-}
-
-/// SHA-256 of a ticket that has a ticket's form.
-pub(super) fn ticket_hash(ticket: &str) -> Option<[u8; 32]> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if ticket.len() != TICKET_CHARS || !ticket.bytes().all(plain) {
-        return None;
-    }
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, ticket.as_bytes()).as_ref().try_into().ok()
 }
 
 pub(super) fn relationship_rule(approval: &Approval) -> Option<&RelationshipRule> {

@@ -7,9 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::{Millis, TenantId};
 use fhir::references::{Reference, parse};
@@ -28,7 +25,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::OpenBrokerError;
 use super::granted::{GrantState, NotRefreshed, Revocation, Revocations, UpstreamGrant};
 use super::key_file::KeyFile;
-use crate::clock::{Clock, random};
+use crate::clock::{Clock, random_text};
 use crate::outbound::{Limits, Outbound, Received};
 use crate::settings::{EhrSettings, OutboundSettings, TenantSettings, UpstreamAuth};
 
@@ -243,10 +240,10 @@ impl Ehr {
         if openid && (endpoints.issuer.is_none() || endpoints.jwks.is_none()) {
             return Err(EhrRefused::OpenId);
         }
-        let fresh = || random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| EhrRefused::Unsigned);
+        let fresh = || random_text().map_err(|_| EhrRefused::Unsigned);
         let (state, verifier) = (fresh()?, fresh()?);
         let nonce = if openid { Some(fresh()?) } else { None };
-        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+        let challenge = oauth::pkce::challenge(&verifier);
         let scope = self.settings.scope.clone();
         let asked = [
             ("response_type", Some("code")),

@@ -17,9 +17,10 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Origin, pages};
 use crate::authorize::Peer;
+use crate::clock::random_text;
 use crate::registry::Registry;
 use crate::registry::api::address;
-use crate::registry::people::{Caller, credential_hash, new_secret};
+use crate::registry::people::{Caller, credential_hash};
 use crate::registry::trail::{Deed, RecordFailed};
 
 /// A page session ends after this long without use (S4-03).
@@ -267,7 +268,7 @@ async fn visit(
     peer: IpAddr,
 ) -> Result<(Visitor, bool), Turned> {
     let Some(secret) = cookie(headers, cookie_name(origin)) else {
-        return Ok((Visitor { secret: new_secret()?, peer, signed_in: None }, true));
+        return Ok((Visitor { secret: random_text()?, peer, signed_in: None }, true));
     };
     let (now, hash) = (registry.now(), credential_hash(&secret));
     let mut signed_in = None;

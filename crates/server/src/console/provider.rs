@@ -14,10 +14,11 @@ use store::{ConsoleSession, Means, ProviderCeremony, ProviderSignIn};
 use super::door::{Form, NewSecret, Turned, Visitor};
 use super::sign_in::{LIFE, place, plain};
 use super::{Origin, pages};
+use crate::clock::random_text;
 use crate::identity::{Sealed, SignInError, SignedIn, Wish};
 use crate::keys::SYSTEM;
 use crate::registry::Registry;
-use crate::registry::people::{credential_hash, new_secret};
+use crate::registry::people::credential_hash;
 use crate::registry::providers::AdminProvider;
 use crate::registry::trail::Deed;
 
@@ -129,7 +130,7 @@ async fn open(
     if registry.store().find_person(&id).await?.is_none_or(|row| row.disabled_at.is_some()) {
         return Err(refused("Your account here is switched off."));
     }
-    let (secret, now) = (new_secret()?, registry.now());
+    let (secret, now) = (random_text()?, registry.now());
     let given = ProviderSignIn {
         person: id.clone(),
         place: provider.place().to_owned(),

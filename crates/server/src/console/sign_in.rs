@@ -13,9 +13,10 @@ use store::{ANYBODY, ConsoleSession, LoginRequest, LoginState, Means};
 use super::ceremony::{self, Assertion};
 use super::door::{Form, NewSecret, Sent, Turned, Visitor};
 use super::pages;
+use crate::clock::random_text;
 use crate::registry::Registry;
 use crate::registry::entry::Entry;
-use crate::registry::people::{credential_hash, new_secret};
+use crate::registry::people::credential_hash;
 use crate::registry::trail::Deed;
 
 /// A page session ends after this long whatever happens (S4-03).
@@ -165,7 +166,7 @@ async fn open(
         let turned = Turned::new(StatusCode::FORBIDDEN, Reason::ClientInvalid, says);
         return Err(turned.tried("console-session", "sign-in", Some(person)));
     }
-    let (secret, now) = (new_secret()?, registry.now());
+    let (secret, now) = (random_text()?, registry.now());
     let deed = Deed {
         noun: "console-session",
         verb: "sign-in",
@@ -239,6 +240,6 @@ pub(super) async fn sign_out(State(registry): State<Registry>, visitor: Visitor,
         registry.trail().conclude(intent, Outcome::Success, 200, registry.feed()).await?;
     }
     let mut response = Html(pages::signed_out(elsewhere.as_deref().unwrap_or_default())).into_response();
-    response.extensions_mut().insert(NewSecret(new_secret()?));
+    response.extensions_mut().insert(NewSecret(random_text()?));
     Ok(response)
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::Millis;
 use http::header::ACCEPT;
@@ -221,10 +219,6 @@ pub(super) fn acceptable(url: &str) -> bool {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     let scheme = url.starts_with("https://") || (url.starts_with("http://") && is_loopback);
     plain && scheme && !host.is_empty() && !authority.as_str().contains('@')
-}
-
-pub(super) fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[test]

@@ -27,7 +27,7 @@ use serde_json::Value;
 use self::client_auth::ClientCredential;
 use self::discovery::{Discovery, Document};
 use crate::broker::ClientKeys;
-use crate::clock::{Clock, random};
+use crate::clock::{Clock, random_text};
 use crate::outbound::{Limits, Outbound};
 use crate::settings::{OidcAuth, OidcSettings};
 
@@ -126,7 +126,7 @@ impl IdentityProvider {
     /// [`SignInError`] when the provider cannot be reached or does not fit.
     pub async fn begin(&self, redirect_uri: &str, wish: Wish) -> Result<Begun, SignInError> {
         let document = self.discovery.get().await?;
-        let fresh = || Ok::<_, SignInError>(discovery::b64(&random::<32>().map_err(|_| SignInError::Random)?));
+        let fresh = || random_text().map_err(|_| SignInError::Random);
         // Whoever must prove anew who they are is only believed by an `auth_time` after the question, which `max_age` brings along.
         let max_age = if wish.prompt == Some(Prompt::Login) { Some(0) } else { wish.max_age };
         let pending = Pending {
@@ -143,8 +143,7 @@ impl IdentityProvider {
             scope.push(' ');
             scope.push_str(name);
         }
-        let challenge =
-            discovery::b64(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pending.verifier.as_bytes()).as_ref());
+        let challenge = oauth::pkce::challenge(&pending.verifier);
         let age = max_age.map(|age| age.to_string());
         let acr = self.settings.acr.join(" ");
         let hint = wish.login_hint.filter(|hint| !hint.is_empty() && hint.len() <= HINT_BYTES_MAX);

@@ -7,8 +7,6 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{Millis, PersonId, Role, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -82,14 +80,6 @@ pub fn credential_hash(secret: &str) -> [u8; 32] {
         *slot = *byte;
     }
     out
-}
-
-/// A new bearer secret of 256 random bits.
-///
-/// # Errors
-/// The random source failed.
-pub(crate) fn new_secret() -> Result<String, crate::clock::RandomError> {
-    Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
 }
 
 /// Why a passphrase cannot be used; `None` if it can.

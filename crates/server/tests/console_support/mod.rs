@@ -28,6 +28,7 @@ pub struct Place {
     pub registry: Registry,
     pub store: Store,
     pub clock: Clock,
+    pub audit: Audit,
     _folder: tempfile::TempDir,
 }
 
@@ -57,9 +58,9 @@ impl Place {
             ehr: None,
             client_ca: None,
         };
-        let registry = Registry::open(store.clone(), &[settings], audit, keys, clock.clone()).await.unwrap();
+        let registry = Registry::open(store.clone(), &[settings], audit.clone(), keys, clock.clone()).await.unwrap();
         registry.serve_console(Origin::parse(ORIGIN).unwrap());
-        let out = Self { registry, store, clock, _folder: folder };
+        let out = Self { registry, store, clock, audit, _folder: folder };
         out.store.insert_init_credential(&credential_hash("c"), NOW, NOW + 1_000).await.unwrap();
         let people: Vec<Value> = [("olga", Role::Operator), ("pia", Role::PrivacyOfficer), ("aude", Role::Auditor)]
             .map(|(name, role)| {

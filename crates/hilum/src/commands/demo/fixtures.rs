@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use server::clock::random;
+use server::clock::random_text;
 
 use super::apps::{App, keyed};
 use crate::cli::Failure;
@@ -28,9 +26,7 @@ pub fn bound_file(file: &Path) -> PathBuf {
 /// Writes both files, keys and secrets into `folder`, and returns the manifest that registers the clients. `launch_page` is the
 /// EHR's.
 pub fn write(file: &Path, folder: &Path, launch_page: &str, expires: &str) -> Result<String, Failure> {
-    let random =
-        || random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|why| Failure::failed(why.to_string()));
-    let secret = random()?;
+    let secret = random_text().map_err(|why| Failure::failed(why.to_string()))?;
     crate::commands::init::private_file(&folder.join("conf-sym.secret"), &secret)
         .map_err(|why| Failure::failed(format!("the secret of a client: {why}")))?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());

@@ -1,13 +1,11 @@
 //! The part of the tour with people: a browser without script walks where a person would.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conformance::browser::{Browser, Conduct, Decision, End, Page, PageKind, Walk};
 use conformance::config::Forms;
 use conformance::http::{Http as Wire, Send as Sent, encode, pairs};
 use http::Method;
 use serde_json::{Value, json};
-use server::clock::random;
+use server::clock::random_text;
 
 use super::apps::{APP, CLINICIAN_APP, PATIENT_APP, VISIT_AGENT};
 use super::http::{Exchange, Send};
@@ -36,7 +34,7 @@ fn parameter(address: &str, name: &str) -> String {
 }
 
 fn fresh() -> Result<String, Failure> {
-    random::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|why| Failure::failed(why.to_string()))
+    random_text().map_err(|why| Failure::failed(why.to_string()))
 }
 
 /// What was walked through, for people.
@@ -63,8 +61,7 @@ impl Tour<'_> {
 
     fn ask(&self, client: &str, scope: &str, launch: Option<&str>) -> Result<Asked, Failure> {
         let (verifier, state) = (fresh()?, fresh()?);
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
-        let (redirect, challenge) = (format!("{APP}/callback"), URL_SAFE_NO_PAD.encode(digest));
+        let (redirect, challenge) = (format!("{APP}/callback"), oauth::pkce::challenge(&verifier));
         let fhir = self.hospital.fhir();
         let mut asked = pairs(&[
             ("response_type", "code"),

@@ -11,9 +11,10 @@ use super::problem::ApiError;
 use super::read::{Body, Fields, show_time};
 use super::visit::{Attempt, Visit};
 use super::{Answer, created, ok, shapes};
+use crate::clock::random_text;
 use crate::registry::Registry;
 use crate::registry::entry::Entry;
-use crate::registry::people::{TOKEN_IDLE, TOKEN_LIFE, credential_hash, new_secret, passphrase_mistake};
+use crate::registry::people::{TOKEN_IDLE, TOKEN_LIFE, credential_hash, passphrase_mistake};
 use crate::registry::trail::Deed;
 
 /// Most people created with the init credential.
@@ -161,7 +162,7 @@ pub(super) async fn login(State(registry): State<Registry>, Body(mut fields): Bo
         }
     };
     let inner = &registry.0;
-    let secret = new_secret()?;
+    let secret = random_text()?;
     let now = inner.clock.now();
     let expires_at = now + TOKEN_LIFE;
     let deed = Deed { noun: "api-token", verb: "sign-in", id: person.to_string(), ..Deed::default() };

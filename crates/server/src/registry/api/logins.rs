@@ -15,11 +15,11 @@ use super::accounts::{attempted, signed_in};
 use super::problem::ApiError;
 use super::read::Body;
 use crate::authorize::Peer;
-use crate::clock::random;
+use crate::clock::{random, random_text};
 use crate::hex::hex;
 use crate::registry::Registry;
 use crate::registry::entry;
-use crate::registry::people::{TOKEN_LIFE, credential_hash, new_secret};
+use crate::registry::people::{TOKEN_LIFE, credential_hash};
 use crate::registry::trail::Deed;
 
 /// A command line waits this long.
@@ -54,7 +54,7 @@ pub(super) async fn ask(
     if !registry.0.asked.may(peer, now) {
         return Err(ApiError::slow_down(60_000));
     }
-    let (secret, id, code) = (new_secret()?, hex(&random::<16>()?), entry::code(random()?));
+    let (secret, id, code) = (random_text()?, hex(&random::<16>()?), entry::code(random()?));
     let request =
         LoginRequest { id: id.clone(), person, code: code.clone(), peer: peer.to_string(), state: LoginState::Asked };
     if !registry.0.store.ask_login(&request, &credential_hash(&secret), now, now + LOGIN_LIFE).await? {
@@ -91,7 +91,7 @@ pub(super) async fn fetch(State(registry): State<Registry>, Body(mut fields): Bo
         LoginState::Taken => return Ok(attempted(over(), None)),
         LoginState::Granted => {}
     }
-    let token = new_secret()?;
+    let token = random_text()?;
     let deed =
         Deed { noun: "api-token", verb: "sign-in", id: request.person, note: "by page".into(), ..Deed::default() };
     let intent = inner.trail.intend(None, &deed).await?;
