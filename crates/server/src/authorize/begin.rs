@@ -83,7 +83,8 @@ impl Service {
         let parameters = Parameters::read(text).map_err(|why| unread(why.into()))?;
         let client = parameters.client().and_then(|id| self.client_with_person(tenant, &id, now));
         let client = client.ok_or_else(|| unread(PageError::Client))?;
-        let request = if parameters.has_request_uri() {
+        let pushed = parameters.has_request_uri();
+        let request = if pushed {
             let pushed = self.pushed(tenant, &parameters, &client, now).await?;
             pushed.ok_or_else(|| unread(PageError::RequestUri))?
         } else {
@@ -93,19 +94,41 @@ impl Service {
                 Ok(request) => request,
                 Err(SentBack { error, state }) => {
                     let stop = Stop::Back { redirect_uri, state, error };
-                    return Ok(self.stopped(tenant, trace, Some(&client), stop).await);
+                    return Ok(self.refused(tenant, trace, browser, &client, stop, now).await);
                 }
             };
             if must_push(&client) {
                 let says = "this client pushes its requests first (RFC 9126)";
                 let stop = Stop::back(&request, ErrorCode::InvalidRequest, says);
-                return Ok(self.stopped(tenant, trace, Some(&client), stop).await);
+                return Ok(self.refused(tenant, trace, browser, &client, stop, now).await);
             }
             request
         };
         match Box::pin(self.wait(tenant, trace, &client, request, browser, now)).await {
             Ok(response) => Ok(response),
-            Err(stop) => Ok(self.stopped(tenant, trace, Some(&client), stop).await),
+            // Who pushed has authenticated.
+            Err(stop) if pushed => Ok(self.stopped(tenant, trace, Some(&client), stop).await),
+            Err(stop) => Ok(self.refused(tenant, trace, browser, &client, stop, now).await),
+        }
+    }
+
+    /// A request that goes no further and came through a browser. Its `client_id` is a claim: where nobody is signed in either, the
+    /// refusal is counted, so that a flood of them costs the ledger nothing.
+    async fn refused(
+        &self,
+        tenant: &Tenant,
+        trace: &Trace,
+        browser: &Browser,
+        client: &Integration,
+        stop: Stop,
+        now: Millis,
+    ) -> Response {
+        match (&stop, self.present(tenant, browser, now).await) {
+            (Stop::Back { error, .. }, Ok(None)) => {
+                self.audit.count_unauthenticated(&tenant.id, reason_of(error.code), trace.from().peer);
+                stop.response(tenant)
+            }
+            _ => self.stopped(tenant, trace, Some(client), stop).await,
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use domain::Budget;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use oauth::{ErrorCode, OAuthError};
 
 use super::Peer;
@@ -16,6 +17,8 @@ use crate::listen::ClientCertificate;
 
 /// Longest wait for a request body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much more than is taken is read before the connection is given up.
+const LATE_BYTES_MAX: usize = 256 * 1024;
 /// Longest `User-Agent` kept.
 const AGENT_CHARS_MAX: usize = 256;
 
@@ -153,11 +156,27 @@ pub(super) async fn body(request: Request<Body>, media: &str, most: usize) -> Re
         let error = OAuthError::new(ErrorCode::InvalidRequest, format!("the content type must be {media}"));
         return Err(Refused { status, ..Refused::from(error) });
     }
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), most)).await {
-        Ok(Ok(bytes)) => Ok(Sent { bytes, authorization }),
-        Ok(Err(_)) => Err(invalid("the request body is too long or was cut off")),
+    match tokio::time::timeout(BODY_TIMEOUT, whole(request.into_body(), most)).await {
+        Ok(Some(bytes)) => Ok(Sent { bytes, authorization }),
+        Ok(None) => Err(invalid("the request body is too long or was cut off")),
         Err(_) => Err(invalid("the request body took too long")),
     }
+}
+
+/// The body, if it came whole and is not longer than `most`. What is somewhat longer is read and thrown away: who still writes when the
+/// connection closes may never see the answer.
+async fn whole(mut body: Body, most: usize) -> Option<Bytes> {
+    let (mut kept, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= most {
+            kept.extend_from_slice(&data);
+        } else if length > most.saturating_add(LATE_BYTES_MAX) {
+            return None;
+        }
+    }
+    (length <= most).then(|| kept.into())
 }
 
 /// The one `Authorization` header. Two are two methods, and one that is no text is a proof that cannot be read.
@@ -175,4 +194,24 @@ fn is(headers: &HeaderMap, media: &str) -> bool {
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let text = value.to_str().unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media)
+}
+
+#[tokio::test]
+async fn a_body_is_whole_and_within_its_limit_or_nothing() {
+    let of = |parts: &'static [usize]| {
+        let mut left = parts.iter().map(|length| Bytes::from(vec![7; *length]));
+        Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(std::iter::from_fn(move || {
+            left.next().map(|part| Ok::<_, std::io::Error>(hyper::body::Frame::data(part)))
+        }))))
+    };
+    assert_eq!(whole(of(&[3, 2]), 5).await.map(|bytes| bytes.len()), Some(5));
+    assert_eq!(whole(of(&[]), 5).await.map(|bytes| bytes.len()), Some(0));
+    for parts in [&[6][..], &[3, 3], &[LATE_BYTES_MAX, 6], &[5, 0, 1]] {
+        assert_eq!(whole(of(parts), 5).await, None);
+    }
+    let cut = Body::new(http_body_util::StreamBody::new(futures_util::stream::iter([
+        Ok(hyper::body::Frame::data(Bytes::from_static(b"abc"))),
+        Err(std::io::Error::other("cut")),
+    ])));
+    assert_eq!(whole(cut, 5).await, None);
 }
