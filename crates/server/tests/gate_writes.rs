@@ -383,6 +383,17 @@ async fn documents_written_back_keep_their_links() {
     assert_eq!(stranger.post("DocumentReference", &new).await.status, 403, "BI-06");
 }
 
+/// Until the upstream has been asked something more.
+async fn arrived(gate: &Gate, before: usize) {
+    for _ in 0..5_000 {
+        if gate.upstream.requests.count() > before {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    panic!("the upstream was asked nothing")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_counts_before_and_after_the_change() {
     let gate = Gate::start().await;
@@ -391,10 +402,11 @@ async fn an_end_counts_before_and_after_the_change() {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", JSON)];
     // Ended while the stored resource is looked at: nothing is changed.
-    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(400)));
+    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(1_000)));
+    let before = gate.upstream.requests.count();
     let body = of("O1").to_string();
     let (reply, ended) = tokio::join!(gate.send("PUT", "Observation/O1", &headers, &body), async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        arrived(&gate, before).await;
         gate.end(&session).await
     });
     assert!(ended);
@@ -405,10 +417,11 @@ async fn an_end_counts_before_and_after_the_change() {
     let token = gate.sign(&session, |_| {});
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", JSON)];
-    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(400)));
+    gate.upstream.faults.times(1, Fault::SlowHeaders(std::time::Duration::from_millis(1_000)));
+    let before = gate.upstream.requests.count();
     let body = observation("Patient/P1").to_string();
     let (reply, _) = tokio::join!(gate.send("POST", "Observation", &headers, &body), async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        arrived(&gate, before).await;
         gate.end(&session).await
     });
     assert_eq!(reply.status, 401, "{}", reply.text());
