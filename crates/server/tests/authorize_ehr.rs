@@ -15,7 +15,6 @@ mod fake_ehr;
 mod people;
 
 use authorize_common::Key;
-use base64::Engine as _;
 use domain::audit::Kind;
 use fake_ehr::{FakeEhr, pairs};
 use http::StatusCode;
@@ -37,9 +36,7 @@ impl World {
     async fn new() -> Self {
         let (ehr, folder, key) = (FakeEhr::start().await, tempfile::tempdir().unwrap(), Key::new());
         ehr.say(|script| script.jwks = serde_json::from_str(&key.jwks()).unwrap());
-        let path = folder.path().join("ehr.pem");
-        let text = base64::engine::general_purpose::STANDARD.encode(Key::new().pkcs8());
-        std::fs::write(&path, format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")).unwrap();
+        let path = Key::new().file(&folder, "ehr.pem");
         let (settings, base) = (ehr.settings(&path), ehr.base());
         let people = People::with(|tenant| {
             tenant.upstream.fhir = base;

@@ -45,10 +45,7 @@ fn mercy() -> TenantId {
 }
 
 fn key_file(folder: &tempfile::TempDir) -> std::path::PathBuf {
-    let path = folder.path().join("ehr.pem");
-    let text = base64::engine::general_purpose::STANDARD.encode(Key::new().pkcs8());
-    std::fs::write(&path, format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")).unwrap();
-    path
+    Key::new().file(folder, "ehr.pem")
 }
 
 async fn broker_for(settings: EhrSettings, clock: &Clock) -> Broker {

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use authorize_common::{Key, NOW, approval, integration, loopback, tenant};
 use axum::body::Bytes;
-use base64::Engine as _;
 use demo_ehr::{Auth, ClientKeys, DemoEhr, LaunchContext, SmartClient};
 use domain::audit::Kind;
 use domain::{ApprovalId, Class, Integration, LaunchMode, TaskProfile, Terms};
@@ -29,7 +28,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use people::{ADDRESS, Answer, VERIFIER, challenge};
+use people::{ADDRESS, Answer, VERIFIER, challenge, encoded, task};
 use serde_json::{Value, json};
 use server::app::{self, Running};
 use server::audit::{Filter, PhiAccess, RecordView};
@@ -102,12 +101,6 @@ impl Walk {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn encoded(fields: &[(&str, String)]) -> String {
-    let value =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    fields.iter().map(|(name, text)| format!("{name}={}", value(text))).collect::<Vec<_>>().join("&")
-}
-
 struct World {
     /// The first gate's tenant and the second's, as their addresses begin.
     first: String,
@@ -120,13 +113,6 @@ struct World {
     _folder: tempfile::TempDir,
 }
 
-fn key_file(folder: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
-    let path = folder.path().join(name);
-    let text = base64::engine::general_purpose::STANDARD.encode(Key::new().pkcs8());
-    std::fs::write(&path, format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")).unwrap();
-    path
-}
-
 fn client(id: &str, tenant: &str, jwks: &str, redirect: &str, launch: &str) -> Integration {
     let mut out = integration(id, tenant, Class::ClinicalAi, jwks);
     out.redirect_uris = vec![redirect.to_owned()];
@@ -135,17 +121,8 @@ fn client(id: &str, tenant: &str, jwks: &str, redirect: &str, launch: &str) -> I
     out
 }
 
-fn task() -> TaskProfile {
-    TaskProfile {
-        name: "ward".parse().unwrap(),
-        version: 1,
-        purpose: "see the patient's record".into(),
-        purpose_of_use: "TREAT".into(),
-        scopes: SCOPES.parse().unwrap(),
-        operations: Default::default(),
-        labels: Default::default(),
-        sender_constraint: Default::default(),
-    }
+fn ward() -> TaskProfile {
+    task("ward", SCOPES)
 }
 
 fn registered(clients: Vec<Integration>) -> Change {
@@ -153,11 +130,11 @@ fn registered(clients: Vec<Integration>) -> Change {
     for (at, client) in clients.into_iter().enumerate() {
         let terms =
             Terms { launch: vec![LaunchMode::Ehr {}], token_seconds: 900, budgets: domain::Budgets::hourly(100) };
-        let digest = server::registry::approval_digest(&client, None, &task(), &terms);
+        let digest = server::registry::approval_digest(&client, None, &ward(), &terms);
         let mut approval = approval(client.tenant.as_str(), client.id.as_str(), terms, digest);
         approval.id = ApprovalId([u8::try_from(at).unwrap() + 1; 16]);
-        approval.task = task().reference();
-        change.profiles.push((client.tenant.clone(), task()));
+        approval.task = ward().reference();
+        change.profiles.push((client.tenant.clone(), ward()));
         change.approvals.push(PutApproval { approval, expected: None });
         change.integrations.push(PutIntegration { integration: client, thumbprints: vec![], expected: None });
     }
@@ -171,7 +148,7 @@ impl World {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
         let gate = format!("http://{port}");
         let (first, second) = (format!("{gate}/first"), format!("{gate}/second"));
-        let (upper, lower) = (key_file(&folder, "first.pem"), key_file(&folder, "second.pem"));
+        let (upper, lower) = (Key::new().file(&folder, "first.pem"), Key::new().file(&folder, "second.pem"));
         let jwks = |key: &std::path::Path| json!({"keys": [Signer::read(key).unwrap().jwk()]});
         let time = clock.clone();
         let ehr = DemoEhr::from_resources(demo_ehr::fixture())

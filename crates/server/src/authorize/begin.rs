@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::audit::{Kind, Outcome};
-use domain::{Integration, IntegrationId, LaunchMode, Millis, Presence, Reason, RequestedScope, ScopeWord};
+use domain::{AuthMethod, Integration, IntegrationId, LaunchMode, Millis, Presence, Reason, RequestedScope, ScopeWord};
 use http::{Method, Request, StatusCode};
 use oauth::authorization::{
     AUTHORIZATION_BYTES_MAX, AuthorizationRequest, PageError, Parameters, REQUEST_URI, SentBack, must_push,
@@ -85,8 +85,8 @@ impl Service {
         let client = client.ok_or_else(|| unread(PageError::Client))?;
         let pushed = parameters.has_request_uri();
         let request = if pushed {
-            let pushed = self.pushed(tenant, &parameters, &client, now).await?;
-            pushed.ok_or_else(|| unread(PageError::RequestUri))?
+            let kept = self.pushed(tenant, &parameters, &client, now).await?;
+            kept.ok_or_else(|| unread(PageError::RequestUri))?
         } else {
             let redirect_uri = parameters.redirect_uri(&client).map_err(unread)?;
             let read = parameters.request(&client, redirect_uri.clone(), &tenant.endpoints);
@@ -106,8 +106,10 @@ impl Service {
         };
         match Box::pin(self.wait(tenant, trace, &client, request, browser, now)).await {
             Ok(response) => Ok(response),
-            // Who pushed has authenticated.
-            Err(stop) if pushed => Ok(self.stopped(tenant, trace, Some(&client), stop).await),
+            // Who pushed has authenticated, but for a public client.
+            Err(stop) if pushed && client.auth.method != AuthMethod::None => {
+                Ok(self.stopped(tenant, trace, Some(&client), stop).await)
+            }
             Err(stop) => Ok(self.refused(tenant, trace, browser, &client, stop, now).await),
         }
     }

@@ -382,12 +382,19 @@ impl Service {
         };
         let mut failed = None;
         for (sign_in, sealed) in &sign_ins {
-            let person = self.person_of(tenant, sealed)?;
-            let same = match (&end.subject, &end.sid) {
-                // One whose session at the provider is not known ends too: fail closed.
-                (Some(_), Some(sid)) => person.sid.is_none_or(|known| known == *sid),
-                (Some(_), None) => true,
-                (None, sid) => person.issuer == provider.issuer() && person.sid == *sid,
+            let person = self.person_of(tenant, sealed);
+            let same = match (&end.subject, &end.sid, person) {
+                (Some(_), None, _) => true,
+                // One whose session at the provider is not known, or cannot be read, ends too: fail closed.
+                (Some(_), Some(sid), person) => {
+                    person.map_or(true, |person| person.sid.is_none_or(|known| known == *sid))
+                }
+                (None, sid, Ok(person)) => person.issuer == provider.issuer() && person.sid == *sid,
+                // Whose it is cannot be told; it keeps nobody else signed in.
+                (None, _, Err(fault)) => {
+                    failed = Some(fault);
+                    false
+                }
             };
             if same && let Err(fault) = self.farewell(tenant, sign_in, "back-channel-logout", now).await {
                 failed = Some(fault);

@@ -64,6 +64,15 @@ impl Key {
         self.pair.to_pkcs8v1().unwrap().as_ref().to_vec()
     }
 
+    /// Its private half as a file, PKCS#8 in PEM.
+    pub fn file(&self, folder: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
+        use base64::Engine as _;
+        let path = folder.path().join(name);
+        let text = base64::engine::general_purpose::STANDARD.encode(self.pkcs8());
+        std::fs::write(&path, format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")).unwrap();
+        path
+    }
+
     pub fn jwks(&self) -> String {
         let point = self.pair.public_key().as_ref();
         let (x, y) = (b64(&point[1..49]), b64(&point[49..]));

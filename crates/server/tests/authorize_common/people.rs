@@ -159,7 +159,7 @@ fn patient(id: &str, doctor: &str) -> Value {
     })
 }
 
-fn task(name: &str, scopes: &str) -> TaskProfile {
+pub fn task(name: &str, scopes: &str) -> TaskProfile {
     TaskProfile {
         name: name.parse().unwrap(),
         version: 1,
@@ -537,8 +537,8 @@ impl People {
     }
 }
 
-fn encoded(fields: &[(&str, &str)]) -> String {
+pub fn encoded<V: AsRef<str>>(fields: &[(&str, V)]) -> String {
     let value =
         |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    fields.iter().map(|(name, text)| format!("{name}={}", value(text))).collect::<Vec<_>>().join("&")
+    fields.iter().map(|(name, text)| format!("{name}={}", value(text.as_ref()))).collect::<Vec<_>>().join("&")
 }
